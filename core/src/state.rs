@@ -1,0 +1,165 @@
+//! The replicated state machine. Pure and deterministic: no clock, no randomness, no I/O, no map order.
+//!
+//! One thread calls [`State::apply`]; any thread reads through a [`StateReader`]. Stored values are not held here:
+//! [`Values`] lends and takes them.
+//!
+//! # Invariants
+//! - Equal logs give equal states, outcomes and events, whatever was pruned and whenever.
+//! - A failing command changes nothing (and takes no revision).
+//! - The published revision advances once per command, after all of its records were handed to [`Values::store`]
+//!   and all of its index steps are done.
+//! - Index locks are held for short steps; a delete of a huge range releases the lock between steps.
+
+use crate::error::Error;
+use crate::record::Record;
+use crate::request::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
+use crate::revision::{LeaseId, Revision};
+use crate::storage::StorageError;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Lends stored values to the state machine and takes new records from it.
+///
+/// A failure is a local fault: it stops the node and never becomes an outcome.
+pub trait Values {
+    /// The record at `revision`, which the index says exists.
+    ///
+    /// # Errors
+    /// The medium failed or is damaged.
+    fn load(&self, revision: Revision) -> Result<Arc<Record>, StorageError>;
+
+    /// Takes a new record; it must be loadable at once. Called in ascending revision order.
+    fn store(&self, record: Arc<Record>);
+}
+
+/// Names a proposal for ever, so that a retry is not applied twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId {
+    /// The member that proposed it.
+    pub member: u64,
+    /// That member's process life: a number that grows with every start.
+    pub boot: u64,
+    /// Counts the proposals of that life from 1.
+    pub sequence: u64,
+}
+
+/// What the log carries for the state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Command {
+    Put(PutRequest),
+    DeleteRange(DeleteRangeRequest),
+    Txn(TxnRequest),
+    /// Moves the compact revision.
+    Compact {
+        revision: i64,
+    },
+    /// The id was chosen by the proposer; the TTL is already raised to the minimum.
+    LeaseGrant {
+        id: LeaseId,
+        ttl_s: i64,
+    },
+    LeaseRevoke {
+        id: LeaseId,
+    },
+    /// The leader of `term` found these leases expired; ignored under another term.
+    LeaseExpire {
+        term: u64,
+        leases: Vec<LeaseId>,
+    },
+    /// Remaining seconds of leases as the leader of `term` counts them; 0 clears a stored checkpoint.
+    LeaseCheckpoint {
+        term: u64,
+        remaining: Vec<(LeaseId, i64)>,
+    },
+}
+
+/// A command and its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Identity.
+    pub id: RequestId,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A key as the index shows it at some revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// The key.
+    pub key: Bytes,
+    /// Where its record lies.
+    pub revision: Revision,
+    /// Main revision of the put that created it.
+    pub create_revision: i64,
+    /// Number of puts since.
+    pub version: i64,
+}
+
+/// What a range inside a txn found; the waiting thread reads the values and finishes the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeOutcome {
+    /// The request, for sort, filters and limit.
+    pub request: RangeRequest,
+    /// Keys in key order; cut after `limit + 1` where the limit stops the walk, empty if only a count was asked.
+    pub found: Vec<IndexEntry>,
+    /// All keys in the range.
+    pub count: i64,
+}
+
+/// The result of a command that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Outcome {
+    Range(RangeOutcome),
+    Put { prev: Option<Revision> },
+    DeleteRange { deleted: i64, prev: Vec<Revision> },
+    Txn { succeeded: bool, responses: Vec<Outcome> },
+    Compact,
+    LeaseGrant { id: LeaseId, ttl_s: i64 },
+    LeaseRevoke,
+    LeaseExpire,
+    LeaseCheckpoint,
+}
+
+/// One change as watchers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The change.
+    pub record: Arc<Record>,
+    /// Where the record lies that was current just before the event's transaction (at `main - 1`).
+    pub prev: Option<Revision>,
+}
+
+/// What happened to a lease, for the clock that counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LeaseChange {
+    Granted { id: LeaseId, ttl_s: i64 },
+    Removed { id: LeaseId },
+    Checkpointed { id: LeaseId, remaining_s: i64 },
+}
+
+/// The answer to one proposal.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Which proposal.
+    pub id: RequestId,
+    /// The revision for the response's header.
+    pub revision: i64,
+    /// What came of it. [`Error::OutcomeUnknown`] for a repeated or outdated request id.
+    pub result: Result<Outcome, Error>,
+}
+
+/// Everything that applying one log entry did.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// One per proposal, in order.
+    pub answers: Vec<Answer>,
+    /// In revision order.
+    pub events: Vec<Event>,
+    /// In the order they happened.
+    pub leases: Vec<LeaseChange>,
+    /// The new compact revision, if it moved.
+    pub compacted: Option<i64>,
+}

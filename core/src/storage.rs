@@ -1,0 +1,33 @@
+//! The narrow waist between the store and a medium: two traits, blocking calls, byte slices.
+//!
+//! - [`Log`]: what must be durable now. One writer thread owns it and writes whole groups.
+//! - [`Records`]: what may become durable later, because the log replays what is missing.
+//!
+//! Nothing here knows openraft, sockets or executors. A backend is handed no keys: sealing is a layer inside the
+//! backends crate, below these traits.
+//!
+//! # Invariants that core upholds towards a backend
+//! - `purged <= records.applied <= applied <= committed <= last`.
+//! - [`Log::write`] and [`Log::purge`] are called from one thread, one call at a time.
+//! - [`Records::flush`], [`Records::reclaim`] and [`Records::install`] are called from one thread, one at a time;
+//!   reads come from any thread at any time.
+//! - A flush at log id `L` comes only after every log entry up to `L` is durable.
+//!
+//! # What a backend promises
+//! - A call that returned `Ok` is durable: a crash right after it loses nothing of it.
+//! - A call that failed or never returned happened as a whole or as a prefix of its log operations, never torn.
+//! - Damage is an [`StorageError::Corrupt`] that names file and offset, never wrong data.
+//! - After [`StorageError::Poisoned`] every later call fails the same way until the store is opened again.
+
+pub mod conformance;
+mod error;
+mod log;
+mod memory;
+mod records;
+
+pub use error::StorageError;
+pub use log::{EntryKind, HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState};
+pub use memory::{MemoryDisk, MemoryLog, MemoryRecords};
+pub use records::{
+    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource,
+};

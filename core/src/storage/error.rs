@@ -1,0 +1,80 @@
+//! Errors of a storage backend.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a storage call failed. None of these is ever an outcome of a command: each stops the node.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The operating system refused an operation.
+    #[error("{operation} {}: {source}", path.display())]
+    Io {
+        /// What was attempted: "open", "write", "fdatasync".
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Stored bytes are not what was written.
+    #[error("{} is damaged at offset {offset}: expected {expected}, found {found}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What should stand there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// An earlier write or sync failed; what is on the medium is unknown until the store is opened again.
+    #[error("store is poisoned: {reason}")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+    /// The store was written by a format that this program does not know, or is no store at all.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Another process has the store open.
+    #[error("{} is in use{}", path.display(), owner.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    InUse {
+        /// The store.
+        path: PathBuf,
+        /// Process id of the owner, if known.
+        owner: Option<u32>,
+    },
+}
+
+impl StorageError {
+    /// Wraps an I/O error with what was attempted on which file.
+    pub fn io(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { operation, path: path.into(), source: Arc::new(source) }
+    }
+
+    /// Whether the medium had no room.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+impl From<StorageError> for crate::Error {
+    fn from(error: StorageError) -> Self {
+        match &error {
+            StorageError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            StorageError::Format { .. } | StorageError::InUse { .. } => Self::Open(error.to_string()),
+            StorageError::Io { .. } | StorageError::Poisoned { .. } => Self::Fatal(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The durable log: plain Raft content, so that any Raft library could read it.
+
+use super::StorageError;
+use bytes::Bytes;
+use std::fmt;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+/// Identity of a log entry. Indexes start at 0 with the entry that founds the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId {
+    /// The term of the leader that proposed it; a term has one leader.
+    pub term: u64,
+    /// Position in the log.
+    pub index: u64,
+}
+
+/// What a log entry carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// Nothing: a new leader's first entry.
+    Blank,
+    /// A batch of commands for the state machine.
+    Normal,
+    /// A membership configuration.
+    Membership,
+}
+
+/// One entry of the log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its identity.
+    pub id: LogId,
+    /// What it carries.
+    pub kind: EntryKind,
+    /// The content, opaque to the log.
+    pub payload: Bytes,
+}
+
+impl fmt::Debug for LogEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogEntry")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
+}
+
+/// What a member must remember of elections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The newest term seen.
+    pub term: u64,
+    /// The candidate that got this member's vote in that term.
+    pub voted_for: Option<u64>,
+    /// Whether that candidate is known to have become leader.
+    pub vote_committed: bool,
+}
+
+/// One step of a group. The steps of a group, and groups among each other, keep their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOp {
+    /// Appends entries; the first index is one above the last.
+    Append(Vec<LogEntry>),
+    /// Drops every entry after `after` (all entries if `None`): they conflict with the leader's.
+    Truncate {
+        /// The last entry that stays.
+        after: Option<LogId>,
+    },
+    /// Replaces the hard state.
+    SaveHardState(HardState),
+}
+
+/// What a log holds, as found at opening.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogState {
+    /// Every entry up to this one is gone, or is to be treated as gone.
+    pub purged: Option<LogId>,
+    /// The newest entry; equal to `purged` if the log is empty.
+    pub last: Option<LogId>,
+    /// The newest hard state.
+    pub hard_state: HardState,
+    /// A committed log id that was recorded with some group; the true one may be newer.
+    pub committed: Option<LogId>,
+}
+
+/// The durable log of one member. Owned by one writer thread.
+pub trait Log: Send + 'static {
+    /// What the log held when it was opened.
+    fn state(&self) -> LogState;
+
+    /// Makes a group of operations durable: one write and one sync, whatever its size.
+    ///
+    /// `committed` rides along and needs no durability of its own: it may be lost or old after a crash.
+    ///
+    /// # Errors
+    /// Any error poisons the log. After a crash or an error a prefix of the group's operations may have happened;
+    /// an append happens entry by entry from the front, a hard state and a truncation as a whole.
+    fn write(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError>;
+
+    /// Records that every entry up to `up_to` is no longer needed. Returns without waiting for the space; durable
+    /// with the next [`write`](Self::write) at the latest. `up_to` may lie above the last entry (after a snapshot
+    /// was installed): then the log becomes empty and continues after `up_to`.
+    ///
+    /// # Errors
+    /// An I/O error poisons the log.
+    fn purge(&mut self, up_to: LogId) -> Result<(), StorageError>;
+
+    /// A handle for reading from other threads while the log is written.
+    fn reader(&self) -> Arc<dyn LogReader>;
+
+    /// Bytes on the medium.
+    fn disk_bytes(&self) -> u64;
+}
+
+/// Reads a log that another thread writes.
+pub trait LogReader: Send + Sync + 'static {
+    /// Visits the durable entries with indexes in `range` in order, until the visitor breaks or `bytes_max` payload
+    /// bytes were passed (at least one entry is visited if one exists). Purged and truncated entries are absent.
+    ///
+    /// # Errors
+    /// I/O, or damage in an entry that was read.
+    fn read(
+        &self,
+        range: Range<u64>,
+        bytes_max: u64,
+        visit: &mut dyn FnMut(LogEntry) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
+}

@@ -1,0 +1,161 @@
+//! The durable records: every revision that has not been compacted away, and everything that is not revisioned.
+
+use super::{LogId, StorageError};
+use crate::record::Record;
+use crate::revision::{LeaseId, Revision};
+use bytes::Bytes;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The state that has no revisions (leases, members, alarms, compact revision, request windows, raft membership),
+/// as one blob that core encodes, with the log id up to which it and the records are complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The last log entry whose effects are included.
+    pub applied: LogId,
+    /// The store revision at that point.
+    pub revision: i64,
+    /// The compact revision at that point; 0 if never compacted.
+    pub compact_revision: i64,
+    /// The non-revisioned state, in core's own versioned encoding.
+    pub state: Bytes,
+}
+
+/// One atomic step of the records forward.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush<'a> {
+    /// Records in ascending revision order, all above every record stored before.
+    pub records: &'a [Arc<Record>],
+    /// The state after them.
+    pub checkpoint: &'a Checkpoint,
+}
+
+/// A run of consecutive records, as the medium keeps them together: what one read brings in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordBlock {
+    /// At least one record, ascending. Their keys and values may share one buffer.
+    pub records: Vec<Record>,
+    /// Bytes that the block holds in memory, for cache accounting.
+    pub memory_bytes: usize,
+}
+
+impl RecordBlock {
+    /// The record at exactly `revision`.
+    pub fn get(&self, revision: Revision) -> Option<&Record> {
+        let at = self.records.binary_search_by_key(&revision, |record| record.revision).ok()?;
+        self.records.get(at)
+    }
+}
+
+/// What the key directory says of one record. Enough to rebuild the key index without reading a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// When it happened.
+    pub revision: Revision,
+    /// Main revision of the put that created the key; 0 for a tombstone.
+    pub create_revision: i64,
+    /// Number of puts since creation; 0 for a tombstone.
+    pub version: i64,
+    /// The attached lease.
+    pub lease: LeaseId,
+    /// Whether it is a deletion.
+    pub tombstone: bool,
+    /// Length of the value in bytes.
+    pub value_bytes: u32,
+}
+
+/// What one slice of background reclaiming did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReclaimProgress {
+    /// Bytes given back.
+    pub freed_bytes: u64,
+    /// Bytes of live records that were copied.
+    pub copied_bytes: u64,
+    /// Whether more could be done now.
+    pub more: bool,
+}
+
+/// Sizes of a record store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordsStats {
+    /// Bytes on the medium.
+    pub disk_bytes: u64,
+    /// Bytes of that which hold live records.
+    pub live_bytes: u64,
+    /// Files, tables or whatever unit the medium has.
+    pub units: u64,
+}
+
+/// Where the records of an installed snapshot come from.
+pub trait SnapshotSource {
+    /// The next record in revision order; `None` at the end.
+    ///
+    /// # Errors
+    /// The source broke; the installation is abandoned and the old content stays.
+    fn next(&mut self) -> Result<Option<Record>, StorageError>;
+}
+
+/// The record store of one member.
+pub trait Records: Send + Sync + 'static {
+    /// The newest checkpoint; `None` for a fresh store.
+    fn checkpoint(&self) -> Option<Checkpoint>;
+
+    /// Stores records and checkpoint, all or nothing, and returns when they are durable.
+    ///
+    /// # Errors
+    /// Any error poisons the store: later flushes fail, what was flushed before stays readable.
+    fn flush(&self, flush: Flush<'_>) -> Result<(), StorageError>;
+
+    /// The block that holds `revision`, or `None` if it was never stored or was dropped.
+    ///
+    /// # Errors
+    /// I/O or damage.
+    fn read(&self, revision: Revision) -> Result<Option<Arc<RecordBlock>>, StorageError>;
+
+    /// Visits every stored record with `first <= main revision <= last` in revision order until the visitor breaks.
+    /// Holds no lock that stops writers; memory is bounded by one block.
+    ///
+    /// # Errors
+    /// I/O or damage.
+    fn scan(
+        &self,
+        first: i64,
+        last: i64,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
+
+    /// Visits the directory of every stored record, ascending by key, then by revision. Reads no value.
+    ///
+    /// # Errors
+    /// I/O or damage.
+    fn directory(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &DirectoryEntry) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
+
+    /// Marks records as dead: nobody will read them again. They may be served until they are reclaimed. Need not be
+    /// durable: core repeats it after a restart from the compact revision.
+    fn drop_revisions(&self, dead: &[Revision]);
+
+    /// Rewrites or removes some of what is mostly dead, and merges what is small: one slice of background work that
+    /// copies at most about `copy_bytes_max`.
+    ///
+    /// # Errors
+    /// I/O or damage. A failure leaves the old content in place.
+    fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError>;
+
+    /// Replaces everything by a snapshot, all or nothing.
+    ///
+    /// # Errors
+    /// I/O, or the source's error: the old content stays.
+    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError>;
+
+    /// Reads and checks everything that is stored. Returns the number of records checked.
+    ///
+    /// # Errors
+    /// The first damage found.
+    fn verify(&self) -> Result<u64, StorageError>;
+
+    /// Sizes.
+    fn stats(&self) -> RecordsStats;
+}

@@ -11,13 +11,22 @@
 //! - [`Log::write`] and [`Log::purge`] are called from one thread, one call at a time.
 //! - [`Records::flush`], [`Records::reclaim`] and [`Records::install`] are called from one thread, one at a time;
 //!   reads come from any thread at any time.
-//! - A flush at log id `L` comes only after every log entry up to `L` is durable.
+//! - A flush at log id `L` comes only after every log entry up to `L` is durable. An installed snapshot may lie above
+//!   the log; core then purges the log up to it, and does so again at opening if a crash came between
+//!   ([`LogState::covers`]).
+//! - The store is closed by dropping both halves, and opened again only after that.
+//!
+//! A backend may panic, before it changes anything, where a caller breaks this: that is a bug of ours, not a fault.
 //!
 //! # What a backend promises
 //! - A call that returned `Ok` is durable: a crash right after it loses nothing of it.
 //! - A call that failed or never returned happened as a whole or as a prefix of its log operations, never torn.
 //! - Damage is an [`StorageError::Corrupt`] that names file and offset, never wrong data.
-//! - After [`StorageError::Poisoned`] every later call fails the same way until the store is opened again.
+//! - Damage in acknowledged content is never taken for a torn write, with one exception that no medium can tell: what
+//!   was damaged is the very last group before a crash, and nothing written later proves that it was acknowledged. A
+//!   store that was closed knows what it held.
+//! - After an I/O error poisoned a half, every later mutating call on that half fails with
+//!   [`StorageError::Poisoned`] until the store is opened again; what was durable before stays readable.
 
 pub mod conformance;
 mod error;

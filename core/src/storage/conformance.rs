@@ -1,1 +1,5 @@
 //! The suite that every backend passes.
+
+mod harness;
+
+pub use harness::{Fault, Harness, LogIo, Opened};

@@ -65,7 +65,7 @@ pub enum LogOp {
     Append(Vec<LogEntry>),
     /// Drops every entry after `after` (all entries if `None`): they conflict with the leader's.
     Truncate {
-        /// The last entry that stays.
+        /// The last entry that stays: an entry of the log, or the purged one.
         after: Option<LogId>,
     },
     /// Replaces the hard state.
@@ -81,8 +81,16 @@ pub struct LogState {
     pub last: Option<LogId>,
     /// The newest hard state.
     pub hard_state: HardState,
-    /// A committed log id that was recorded with some group; the true one may be newer.
+    /// A committed log id that was recorded with some group, never above `last`; the true one may be newer.
     pub committed: Option<LogId>,
+}
+
+impl LogState {
+    /// Whether replaying this log over records that are complete up to `applied` misses nothing: the records are not
+    /// ahead of the log (`applied <= last`) and nothing that they lack was purged (`purged <= applied`).
+    pub fn covers(&self, applied: Option<LogId>) -> bool {
+        self.purged <= applied && applied <= self.last
+    }
 }
 
 /// The durable log of one member. Owned by one writer thread.
@@ -92,7 +100,8 @@ pub trait Log: Send + 'static {
 
     /// Makes a group of operations durable: one write and one sync, whatever its size.
     ///
-    /// `committed` rides along and needs no durability of its own: it may be lost or old after a crash.
+    /// `committed` rides along and needs no durability of its own: it may be lost or old after a crash. `None` says
+    /// nothing new.
     ///
     /// # Errors
     /// Any error poisons the log. After a crash or an error a prefix of the group's operations may have happened;
@@ -101,7 +110,8 @@ pub trait Log: Send + 'static {
 
     /// Records that every entry up to `up_to` is no longer needed. Returns without waiting for the space; durable
     /// with the next [`write`](Self::write) at the latest. `up_to` may lie above the last entry (after a snapshot
-    /// was installed): then the log becomes empty and continues after `up_to`.
+    /// was installed): then the log becomes empty and continues after `up_to`. Readers no longer see what was purged
+    /// as soon as this returns. An `up_to` at or below what was purged before changes nothing.
     ///
     /// # Errors
     /// An I/O error poisons the log.

@@ -24,7 +24,7 @@ pub struct Checkpoint {
 /// One atomic step of the records forward.
 #[derive(Clone, Copy, Debug)]
 pub struct Flush<'a> {
-    /// Records in ascending revision order, all above every record stored before.
+    /// Records in ascending revision order, all above every record stored before; may be empty.
     pub records: &'a [Arc<Record>],
     /// The state after them.
     pub checkpoint: &'a Checkpoint,
@@ -113,7 +113,7 @@ pub trait Records: Send + Sync + 'static {
     fn read(&self, revision: Revision) -> Result<Option<Arc<RecordBlock>>, StorageError>;
 
     /// Visits every stored record with `first <= main revision <= last` in revision order until the visitor breaks.
-    /// Holds no lock that stops writers; memory is bounded by one block.
+    /// Holds no lock that stops writers; memory is bounded by one block. What is flushed meanwhile may be absent.
     ///
     /// # Errors
     /// I/O or damage.
@@ -141,13 +141,15 @@ pub trait Records: Send + Sync + 'static {
     /// copies at most about `copy_bytes_max`.
     ///
     /// # Errors
-    /// I/O or damage. A failure leaves the old content in place.
+    /// I/O or damage. A failure leaves the old content in place, and poisons only if it is unknown what the medium
+    /// holds.
     fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError>;
 
-    /// Replaces everything by a snapshot, all or nothing.
+    /// Replaces everything by a snapshot, all or nothing. A scan or directory walk that runs meanwhile sees the old
+    /// content to its end.
     ///
     /// # Errors
-    /// I/O, or the source's error: the old content stays.
+    /// The source's error: the old content stays, and the store goes on. I/O: as for [`flush`](Self::flush).
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError>;
 
     /// Reads and checks everything that is stored. Returns the number of records checked.

@@ -1,1 +1,1 @@
-//! placeholder
+//! Tests that cross crates live in `tests/`; this library is empty.

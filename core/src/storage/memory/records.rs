@@ -1,0 +1,339 @@
+//! The records of a memory disk.
+//!
+//! A [`Generation`] is everything that one installation brought and flushes added. Walks hold on to the generation that
+//! they began in, so that an installation does not change what they see.
+
+use super::blocks::Blocks;
+use super::faults::{Operation, Strike};
+use super::{Medium, Session};
+use crate::record::Record;
+use crate::revision::Revision;
+use crate::storage::conformance::Fault;
+use crate::storage::{
+    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource,
+    StorageError,
+};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const PATH: &str = "mem:records";
+/// Below every revision.
+const OLDEST: Revision = Revision { main: i64::MIN, sub: 0 };
+/// Records that an installation gathers before it stores them.
+const INSTALL_CHUNK: usize = 64;
+
+/// The records half of an open [`MemoryDisk`](super::MemoryDisk).
+#[derive(Debug)]
+pub struct MemoryRecords {
+    medium: Arc<Medium>,
+    session: Arc<Session>,
+    poisoned: Mutex<Option<String>>,
+}
+
+/// The records as they lie on the disk.
+#[derive(Debug, Default)]
+pub(super) struct RecordsImage {
+    generation: Arc<Generation>,
+    checkpoint: Option<Checkpoint>,
+    /// Written but not synced: the whole of it is kept or lost.
+    pending: Option<Pending>,
+    damaged: Option<Damage>,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    blocks: RwLock<Blocks>,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Flush(Vec<Arc<Record>>, Checkpoint),
+    Install(Arc<Generation>, Checkpoint),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    Checkpoint,
+    Record(Revision),
+}
+
+impl MemoryRecords {
+    pub(super) fn new(medium: Arc<Medium>, session: Arc<Session>) -> Self {
+        Self { medium, session, poisoned: Mutex::default() }
+    }
+
+    fn check_writable(&self) -> Result<(), StorageError> {
+        self.session.check()?;
+        match &*self.poisoned.lock() {
+            Some(reason) => Err(StorageError::Poisoned { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Performs the operations that would make `pending` durable, then makes it visible.
+    fn commit(&self, pending: Pending, operations: &[Operation]) -> Result<(), StorageError> {
+        let mut image = self.medium.records.write();
+        let mut written = false;
+        for &operation in operations {
+            if let Err(Strike { fault, error }) = self.medium.faults.mutate(operation, PATH) {
+                // A power cut may keep what was written; a failed write or sync has lost it.
+                image.pending = (written && fault == Fault::Crash).then_some(pending);
+                *self.poisoned.lock() = Some(error.to_string());
+                return Err(error);
+            }
+            written = true;
+        }
+        image.apply(pending);
+        Ok(())
+    }
+
+    /// The generation to read from, and the record in it that is damaged.
+    fn generation(&self) -> Result<(Arc<Generation>, Option<Revision>), StorageError> {
+        self.session.check()?;
+        let image = self.medium.records.read();
+        let damaged = match image.damaged {
+            Some(Damage::Record(revision)) => Some(revision),
+            _ => None,
+        };
+        Ok((image.generation.clone(), damaged))
+    }
+
+    /// Visits the records of the present generation from `from` on, in order, a block at a time.
+    fn walk(
+        &self,
+        from: Revision,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let (generation, damaged) = self.generation()?;
+        let mut from = Some(from);
+        while let Some(next) = from {
+            self.medium.faults.read("read", PATH)?;
+            let Some(block) = generation.blocks.read().first_from(next).cloned() else { break };
+            check_undamaged(&block, damaged)?;
+            // A block that was rewritten meanwhile may reach back to what was visited.
+            for record in block.records.iter().filter(|record| record.revision >= next) {
+                if visit(record).is_break() {
+                    return Ok(());
+                }
+            }
+            from = block.records.last().and_then(|last| successor(last.revision));
+        }
+        Ok(())
+    }
+}
+
+impl Records for MemoryRecords {
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.medium.records.read().checkpoint.clone()
+    }
+
+    fn flush(&self, flush: Flush<'_>) -> Result<(), StorageError> {
+        self.check_writable()?;
+        let stored = self.medium.records.read().generation.blocks.read().last();
+        let mut last = stored;
+        for record in flush.records {
+            assert!(Some(record.revision) > last, "a flush goes back to {} from {last:?}", record.revision);
+            last = Some(record.revision);
+        }
+        let pending = Pending::Flush(flush.records.to_vec(), flush.checkpoint.clone());
+        self.commit(pending, &[Operation::Write, Operation::Sync])
+    }
+
+    fn read(&self, revision: Revision) -> Result<Option<Arc<RecordBlock>>, StorageError> {
+        let (generation, damaged) = self.generation()?;
+        self.medium.faults.read("read", PATH)?;
+        let block = generation.blocks.read().get(revision).cloned();
+        if let Some(block) = &block {
+            check_undamaged(block, damaged)?;
+        }
+        Ok(block)
+    }
+
+    fn scan(
+        &self,
+        first: i64,
+        last: i64,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.walk(Revision::first(first), &mut |record| {
+            if record.revision.main > last { ControlFlow::Break(()) } else { visit(record) }
+        })
+    }
+
+    fn directory(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &DirectoryEntry) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let mut entries: Vec<(Bytes, DirectoryEntry)> = Vec::new();
+        self.walk(OLDEST, &mut |record| {
+            entries.push((record.key.clone(), directory_entry(record)));
+            ControlFlow::Continue(())
+        })?;
+        entries.sort_unstable_by(|(a, of_a), (b, of_b)| (a, of_a.revision).cmp(&(b, of_b.revision)));
+        for (key, entry) in &entries {
+            if visit(key, entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_revisions(&self, dead: &[Revision]) {
+        let generation = self.medium.records.read().generation.clone();
+        // In chunks, so that readers get in between.
+        for chunk in dead.chunks(256) {
+            let mut blocks = generation.blocks.write();
+            chunk.iter().for_each(|&revision| blocks.mark_dead(revision));
+        }
+    }
+
+    fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
+        self.check_writable()?;
+        let (generation, damaged) = self.generation()?;
+        let mut total = ReclaimProgress { more: true, ..ReclaimProgress::default() };
+        while total.more && total.copied_bytes < copy_bytes_max.max(1) {
+            let Some(block) = generation.blocks.read().reclaimable().cloned() else {
+                total.more = false;
+                break;
+            };
+            check_undamaged(&block, damaged)?;
+            // The old content stays until the new is complete, so a failure here leaves nothing unknown.
+            self.medium.faults.mutate(Operation::Write, PATH).map_err(|strike| strike.error)?;
+            let step = generation.blocks.write().reclaim();
+            total.freed_bytes += step.freed_bytes;
+            total.copied_bytes += step.copied_bytes;
+            total.more = step.more;
+        }
+        Ok(total)
+    }
+
+    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
+        self.check_writable()?;
+        let mut blocks = Blocks::default();
+        let mut chunk: Vec<Record> = Vec::new();
+        let mut last = None;
+        while let Some(record) = source.next()? {
+            assert!(
+                Some(record.revision) > last,
+                "a snapshot goes back to {} from {last:?}",
+                record.revision
+            );
+            last = Some(record.revision);
+            chunk.push(record);
+            if chunk.len() == INSTALL_CHUNK {
+                blocks.append(chunk.iter());
+                chunk.clear();
+            }
+        }
+        blocks.append(chunk.iter());
+        let generation = Arc::new(Generation { blocks: RwLock::new(blocks) });
+        let pending = Pending::Install(generation, checkpoint.clone());
+        self.commit(pending, &[Operation::Write, Operation::Sync, Operation::Rename, Operation::Sync])
+    }
+
+    fn verify(&self) -> Result<u64, StorageError> {
+        let mut count = 0;
+        self.walk(OLDEST, &mut |_| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
+    }
+
+    fn stats(&self) -> RecordsStats {
+        let generation = self.medium.records.read().generation.clone();
+        let blocks = generation.blocks.read();
+        RecordsStats {
+            disk_bytes: blocks.bytes(),
+            live_bytes: blocks.live_bytes(),
+            units: blocks.len() as u64,
+        }
+    }
+}
+
+impl RecordsImage {
+    /// A restart: what was pending is lost, unless a crash decided otherwise before.
+    pub(super) fn recover(&mut self) -> Result<(), StorageError> {
+        self.pending = None;
+        match self.damaged {
+            Some(Damage::Checkpoint) => Err(damage_at(0)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn crash(&mut self, rng: &mut SmallRng) {
+        if let Some(pending) = self.pending.take()
+            && rng.random_bool(0.5)
+        {
+            self.apply(pending);
+        }
+    }
+
+    pub(super) fn damage(&mut self, rng: &mut SmallRng) -> Option<String> {
+        self.checkpoint.as_ref()?;
+        let blocks = self.generation.blocks.read();
+        let last = blocks.last().filter(|_| rng.random_bool(0.8));
+        let block = last.and_then(|last| blocks.first_from(Revision::first(rng.random_range(0..=last.main))));
+        let (damaged, name) = match block {
+            Some(block) => {
+                let record = &block.records[rng.random_range(0..block.records.len())];
+                (Damage::Record(record.revision), format!("record {}", record.revision))
+            }
+            None => (Damage::Checkpoint, "checkpoint".to_owned()),
+        };
+        self.damaged = Some(damaged);
+        Some(name)
+    }
+
+    fn apply(&mut self, pending: Pending) {
+        match pending {
+            Pending::Flush(records, checkpoint) => {
+                self.generation.blocks.write().append(records.iter().map(|record| &**record));
+                self.checkpoint = Some(checkpoint);
+            }
+            Pending::Install(generation, checkpoint) => {
+                self.generation = generation;
+                self.checkpoint = Some(checkpoint);
+            }
+        }
+    }
+}
+
+fn check_undamaged(block: &RecordBlock, damaged: Option<Revision>) -> Result<(), StorageError> {
+    match damaged.filter(|&revision| block.get(revision).is_some()) {
+        Some(revision) => Err(damage_at(revision.main as u64)),
+        None => Ok(()),
+    }
+}
+
+fn damage_at(offset: u64) -> StorageError {
+    StorageError::Corrupt {
+        path: PATH.into(),
+        offset,
+        expected: "what was written".into(),
+        found: "damage".into(),
+    }
+}
+
+fn directory_entry(record: &Record) -> DirectoryEntry {
+    DirectoryEntry {
+        revision: record.revision,
+        create_revision: record.create_revision,
+        version: record.version,
+        lease: record.lease,
+        tombstone: record.tombstone,
+        value_bytes: record.value.len() as u32,
+    }
+}
+
+/// The smallest revision above `revision`.
+fn successor(revision: Revision) -> Option<Revision> {
+    match revision.sub.checked_add(1) {
+        Some(sub) => Some(Revision { sub, ..revision }),
+        None => revision.main.checked_add(1).map(Revision::first),
+    }
+}

@@ -10,6 +10,8 @@
 //!   and all of its index steps are done.
 //! - Index locks are held for short steps; a delete of a huge range releases the lock between steps.
 
+pub mod key_index;
+
 use crate::error::Error;
 use crate::record::Record;
 use crate::request::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};

@@ -1,0 +1,121 @@
+//! Counting and visiting a range of keys at a moment.
+//!
+//! A moment is the last visible main revision; the newest moment is the highest number there is, so that every
+//! summary holds at it.
+
+use super::Version;
+use super::node::{Inner, Leaf, Node};
+use crate::key_range::KeyRange;
+use std::ops::{Bound, ControlFlow, Range};
+
+/// The part of a range that concerns a subtree. Where the range reaches beyond the subtree it is unbounded.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    /// Included; empty for unbounded.
+    from: &'a [u8],
+    to: Bound<&'a [u8]>,
+}
+
+type Visit<'v> = dyn FnMut(&[u8], Version) -> ControlFlow<()> + 'v;
+
+impl<'a> Span<'a> {
+    pub(super) fn of(range: &'a KeyRange) -> Self {
+        Self { from: range.start(), to: range.end_bound() }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.from.is_empty() && self.to == Bound::Unbounded
+    }
+
+    /// The children that the span reaches into.
+    fn children(&self, inner: &Inner) -> Range<usize> {
+        let last = match self.to {
+            Bound::Unbounded => inner.children.len() - 1,
+            Bound::Included(to) => inner.separators.up_to(to),
+            Bound::Excluded(to) => inner.separators.below(to),
+        };
+        inner.child_of(self.from)..last + 1
+    }
+
+    /// What of the span concerns child `i` of `children`.
+    fn within(&self, i: usize, children: &Range<usize>) -> Span<'a> {
+        Span {
+            from: if i == children.start { self.from } else { &[] },
+            to: if i + 1 == children.end { self.to } else { Bound::Unbounded },
+        }
+    }
+
+    /// The slots in the span.
+    fn slots(&self, leaf: &Leaf) -> Range<usize> {
+        let start = leaf.keys.below(self.from);
+        let end = match self.to {
+            Bound::Unbounded => leaf.slots.len(),
+            Bound::Included(to) => leaf.keys.up_to(to),
+            Bound::Excluded(to) => leaf.keys.below(to),
+        };
+        start..end.max(start)
+    }
+}
+
+impl Node {
+    /// How many keys of the span are live after main revision `at`.
+    pub(super) fn count(&self, span: Span<'_>, at: i64) -> u64 {
+        match self {
+            Node::Leaf(leaf) => {
+                leaf.slots[span.slots(leaf)].iter().filter(|slot| slot.get(at).is_some()).count() as u64
+            }
+            Node::Inner(inner) => inner.count(span, at),
+        }
+    }
+
+    /// Visits the live keys of the span, ascending.
+    pub(super) fn walk(&self, span: Span<'_>, at: i64, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        match self {
+            Node::Leaf(leaf) => span.slots(leaf).try_for_each(|i| visit_slot(leaf, i, at, visit)),
+            Node::Inner(inner) => {
+                let children = span.children(inner);
+                children
+                    .clone()
+                    .filter(|&i| !inner.summaries[i].is_dead_at(at))
+                    .try_for_each(|i| inner.children[i].walk(span.within(i, &children), at, visit))
+            }
+        }
+    }
+
+    /// Visits the live keys of the span, descending.
+    pub(super) fn walk_descending(&self, span: Span<'_>, at: i64, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        match self {
+            Node::Leaf(leaf) => span.slots(leaf).rev().try_for_each(|i| visit_slot(leaf, i, at, visit)),
+            Node::Inner(inner) => {
+                let children = span.children(inner);
+                children
+                    .clone()
+                    .rev()
+                    .filter(|&i| !inner.summaries[i].is_dead_at(at))
+                    .try_for_each(|i| inner.children[i].walk_descending(span.within(i, &children), at, visit))
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn count(&self, span: Span<'_>, at: i64) -> u64 {
+        let children = span.children(self);
+        let count_child = |i: usize| {
+            let (within, summary) = (span.within(i, &children), self.summaries[i]);
+            if summary.holds_at(at) && (summary.live == 0 || within.is_whole()) {
+                summary.live
+            } else {
+                self.children[i].count(within, at)
+            }
+        };
+        children.clone().map(count_child).sum()
+    }
+}
+
+fn visit_slot(leaf: &Leaf, i: usize, at: i64, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    match leaf.slots[i].get(at) {
+        Some(version) => visit(leaf.keys.get(i), version),
+        None => ControlFlow::Continue(()),
+    }
+}

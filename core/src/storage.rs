@@ -21,6 +21,7 @@
 //! # What a backend promises
 //! - A call that returned `Ok` is durable: a crash right after it loses nothing of it.
 //! - A call that failed or never returned happened as a whole or as a prefix of its log operations, never torn.
+//! - What opening shows is durable, whatever it was before: a later crash does not take it back.
 //! - Damage is an [`StorageError::Corrupt`] that names file and offset, never wrong data.
 //! - Damage in acknowledged content is never taken for a torn write, with one exception that no medium can tell: what
 //!   was damaged is the very last group before a crash, and nothing written later proves that it was acknowledged. A

@@ -134,7 +134,8 @@ pub trait Records: Send + Sync + 'static {
     ) -> Result<(), StorageError>;
 
     /// Marks records as dead: nobody will read them again. They may be served until they are reclaimed. Need not be
-    /// durable: core repeats it after a restart from the compact revision.
+    /// durable: core repeats it after a restart from the compact revision. Revisions that are not stored are passed
+    /// over.
     fn drop_revisions(&self, dead: &[Revision]);
 
     /// Rewrites or removes some of what is mostly dead, and merges what is small: one slice of background work that

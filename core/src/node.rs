@@ -1,5 +1,7 @@
 //! The driver: takes requests, proposes, applies, serves reads, keeps the lease clock, flushes and compacts.
 
+pub mod lease_clock;
+
 use crate::error::Error;
 use crate::request::*;
 use crate::revision::LeaseId;

@@ -1,0 +1,375 @@
+//! The watch hub: one thread that takes events from the apply thread and requests from streams.
+//!
+//! # Data path
+//! apply thread ─ [`WatchHub::publish`] ─▶ ring ─▶ hub thread ─▶ one queue per stream ─▶ consumers.
+//!
+//! # Invariants
+//! - `publish` takes one short lock and never waits for the hub thread. The ring is bounded by bytes: what does
+//!   not fit pushes out the oldest, and the watchers that have not seen it read it from [`History`].
+//! - Batches are taken in order; the hub's revision never goes back.
+//!
+//! Nothing here is durable. After a crash clients resume from the revision that they saw last.
+
+use super::engine::Engine;
+use super::stream::{StreamShared, WatchStream};
+use super::{EventBatch, History, WatchRequest, delivery};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Most bytes of events that the hub thread matches before it delivers them.
+const STEP_BYTES: usize = 1024 * 1024;
+
+/// Limits and times of a [`WatchHub`].
+#[derive(Clone, Debug)]
+pub struct WatchConfig {
+    /// Bytes of events that wait for the hub thread. Older ones are read from history instead.
+    pub ring_bytes: usize,
+    /// Bytes of responses that wait in one stream before its watchers fall back to history.
+    pub stream_queue_bytes: usize,
+    /// How often an idle watcher that asked for it is told of progress; at least 100 ms are kept. Up to a tenth
+    /// is added at random so that streams do not all report at once.
+    pub progress_interval: Duration,
+    /// From what size on a response is cut for watchers that allow fragments.
+    pub fragment_bytes: usize,
+    /// Most revisions read from history in one step.
+    pub catch_up_revisions: i64,
+    /// About how many bytes of history are read in one step. A revision is never cut.
+    pub catch_up_bytes: usize,
+    /// Most creations whose `Created` was not read yet, per stream.
+    pub unread_creates_max: usize,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 16 * 1024 * 1024,
+            stream_queue_bytes: 4 * 1024 * 1024,
+            progress_interval: Duration::from_secs(600),
+            fragment_bytes: 1536 * 1024,
+            catch_up_revisions: 1000,
+            catch_up_bytes: 256 * 1024,
+            unread_creates_max: 16 * 1024,
+        }
+    }
+}
+
+/// What the hub holds and did, for status and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounters {
+    /// Open streams.
+    pub streams: usize,
+    /// Watchers on them.
+    pub watchers: usize,
+    /// Watchers that read history because they started in the past or their stream was full.
+    pub lagging: usize,
+    /// Events in queues, times the watchers that they are for.
+    pub pending_events: usize,
+    /// Events queued since the start, times the watchers that they were for.
+    pub events_delivered: u64,
+}
+
+/// Delivers published events to the watchers of any number of streams.
+pub struct WatchHub {
+    link: Arc<Link>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl WatchHub {
+    /// Starts the hub thread. Events up to `history.published()` are history to it.
+    pub fn start(history: Arc<dyn History>, config: WatchConfig) -> WatchHub {
+        let link = Arc::new(Link::new(history, config));
+        let for_thread = link.clone();
+        let thread = std::thread::Builder::new()
+            .name("coffer-watch".into())
+            .spawn(move || run(&for_thread))
+            .expect("the system lets a process start a thread");
+        WatchHub { link, thread: Mutex::new(Some(thread)) }
+    }
+
+    /// Hands over events once their last revision is published. For the apply thread: never blocks.
+    ///
+    /// Batches are whole revisions in ascending order. A gap between two batches is read from history.
+    pub fn publish(&self, batch: Arc<EventBatch>) {
+        self.link.publish(batch);
+    }
+
+    /// Tells that the state was replaced by a newer one, at `revision`: watchers resume from history.
+    pub fn jump_to(&self, revision: i64) {
+        self.link.jump_to(revision);
+    }
+
+    /// A stream without watchers. After [`shutdown`](Self::shutdown) it is one that has ended.
+    pub fn stream(&self) -> WatchStream {
+        let id = self.link.next_stream.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(StreamShared::new(self.link.config.stream_queue_bytes));
+        if !self.link.send(Control::Open { stream: id, shared: shared.clone() }) {
+            shared.close();
+        }
+        WatchStream::new(id, shared, self.link.clone())
+    }
+
+    /// Number of watchers.
+    pub fn watchers(&self) -> usize {
+        self.counters().watchers
+    }
+
+    /// What the hub holds and did.
+    pub fn counters(&self) -> WatchCounters {
+        self.link.counters.read()
+    }
+
+    /// Ends every stream and joins the thread. Idempotent.
+    pub fn shutdown(&self) {
+        self.link.stop();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the watch thread had panicked");
+        }
+    }
+}
+
+impl Drop for WatchHub {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl fmt::Debug for WatchHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchHub").field("counters", &self.counters()).finish_non_exhaustive()
+    }
+}
+
+/// The hub thread: live events first, then one step of catching up, then sleep if nothing is left.
+fn run(link: &Arc<Link>) {
+    // Streams must end even if this thread panics, or their consumers would wait for ever.
+    let _stop = StopOnDrop(link);
+    let mut engine = Engine::new(link.clone());
+    while let Some(work) = link.take(engine.is_busy(), engine.next_tick()) {
+        engine.run(work, Instant::now());
+    }
+}
+
+struct StopOnDrop<'a>(&'a Link);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+        for control in std::mem::take(&mut self.0.inbox.lock().controls) {
+            if let Control::Open { shared, .. } = control {
+                shared.close();
+            }
+        }
+    }
+}
+
+/// What streams ask of the hub thread.
+#[derive(Debug)]
+pub(super) enum Control {
+    Open {
+        stream: u64,
+        shared: Arc<StreamShared>,
+    },
+    Create {
+        stream: u64,
+        key: u64,
+        request: Box<WatchRequest>,
+        /// The store's revision when it was asked.
+        published: i64,
+    },
+    Cancel {
+        key: u64,
+    },
+    Progress {
+        stream: u64,
+    },
+    /// The queue of a parked stream fell below half.
+    Drained {
+        stream: u64,
+    },
+    Close {
+        stream: u64,
+    },
+}
+
+/// What the hub thread takes in one go.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) controls: Vec<Control>,
+    /// Events up to this revision are not in any batch any more.
+    pub(super) lost: i64,
+    pub(super) batches: Vec<Arc<EventBatch>>,
+}
+
+/// What the hub, its thread and the streams share.
+pub(super) struct Link {
+    history: Arc<dyn History>,
+    config: WatchConfig,
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    next_stream: AtomicU64,
+    next_key: AtomicU64,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    controls: Vec<Control>,
+    ring: VecDeque<(Arc<EventBatch>, usize)>,
+    ring_bytes: usize,
+    lost: i64,
+    stopped: bool,
+}
+
+impl Inbox {
+    fn is_empty(&self) -> bool {
+        self.controls.is_empty() && self.ring.is_empty() && self.lost == 0
+    }
+}
+
+impl Link {
+    pub(super) fn new(history: Arc<dyn History>, config: WatchConfig) -> Self {
+        Self {
+            history,
+            config,
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+            next_stream: AtomicU64::new(0),
+            next_key: AtomicU64::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn config(&self) -> &WatchConfig {
+        &self.config
+    }
+
+    pub(super) fn history(&self) -> &Arc<dyn History> {
+        &self.history
+    }
+
+    pub(super) fn published(&self) -> i64 {
+        self.history.published()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// A number for a new watcher.
+    pub(super) fn next_key(&self) -> u64 {
+        self.next_key.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Passes a request to the hub thread. False if there is none any more.
+    pub(super) fn send(&self, control: Control) -> bool {
+        let mut inbox = self.inbox.lock();
+        if inbox.stopped {
+            return false;
+        }
+        inbox.controls.push(control);
+        drop(inbox);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Counts events that a consumer took.
+    pub(super) fn taken(&self, events: usize) {
+        self.counters.pending_events.fetch_sub(events, Ordering::Relaxed);
+    }
+
+    pub(super) fn publish(&self, batch: Arc<EventBatch>) {
+        let bytes = batch.events.iter().map(delivery::event_bytes).sum();
+        let mut inbox = self.inbox.lock();
+        if inbox.stopped {
+            return;
+        }
+        inbox.ring.push_back((batch, bytes));
+        inbox.ring_bytes += bytes;
+        while inbox.ring_bytes > self.config.ring_bytes
+            && let Some((dropped, bytes)) = inbox.ring.pop_front()
+        {
+            inbox.ring_bytes -= bytes;
+            inbox.lost = dropped.revision;
+        }
+        drop(inbox);
+        self.wake.notify_one();
+    }
+
+    fn jump_to(&self, revision: i64) {
+        let mut inbox = self.inbox.lock();
+        inbox.ring.clear();
+        inbox.ring_bytes = 0;
+        inbox.lost = revision;
+        drop(inbox);
+        self.wake.notify_one();
+    }
+
+    fn stop(&self) {
+        self.inbox.lock().stopped = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits for work unless the caller is busy; `None` once stopped. Events are taken up to a step's worth.
+    pub(super) fn take(&self, busy: bool, until: Option<Instant>) -> Option<Work> {
+        let mut inbox = self.inbox.lock();
+        while !busy && inbox.is_empty() && !inbox.stopped {
+            match until {
+                None => self.wake.wait(&mut inbox),
+                Some(until) if self.wake.wait_until(&mut inbox, until).timed_out() => break,
+                Some(_) => {}
+            }
+        }
+        if inbox.stopped {
+            return None;
+        }
+        let mut work = Work {
+            controls: std::mem::take(&mut inbox.controls),
+            lost: std::mem::take(&mut inbox.lost),
+            batches: Vec::new(),
+        };
+        let mut taken = 0;
+        while taken < STEP_BYTES
+            && let Some((batch, bytes)) = inbox.ring.pop_front()
+        {
+            inbox.ring_bytes -= bytes;
+            taken += bytes;
+            work.batches.push(batch);
+        }
+        Some(work)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// [`WatchCounters`] as they are kept. The hub thread writes all but `pending_events`' decrease.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) streams: AtomicUsize,
+    pub(super) watchers: AtomicUsize,
+    pub(super) lagging: AtomicUsize,
+    pub(super) pending_events: AtomicUsize,
+    pub(super) events_delivered: AtomicU64,
+}
+
+impl Counters {
+    fn read(&self) -> WatchCounters {
+        WatchCounters {
+            streams: self.streams.load(Ordering::Relaxed),
+            watchers: self.watchers.load(Ordering::Relaxed),
+            lagging: self.lagging.load(Ordering::Relaxed),
+            pending_events: self.pending_events.load(Ordering::Relaxed),
+            events_delivered: self.events_delivered.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -12,6 +12,28 @@
 
 pub mod key_index;
 
+pub mod check;
+mod command;
+
+mod apply;
+mod lessor;
+mod txn;
+mod windows;
+mod writer;
+
+mod pins;
+mod range;
+mod reader;
+
+mod checkpoint;
+mod hash;
+
+pub use apply::State;
+pub use command::{TXN_DEPTH_MAX, decode_batch, encode_batch, encoded_bytes};
+pub use hash::KvHasher;
+pub use pins::ReadPin;
+pub use reader::{LeaseInfo, StateReader};
+
 use crate::error::Error;
 use crate::record::Record;
 use crate::request::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
@@ -30,7 +52,8 @@ pub trait Values {
     /// The medium failed or is damaged.
     fn load(&self, revision: Revision) -> Result<Arc<Record>, StorageError>;
 
-    /// Takes a new record; it must be loadable at once. Called in ascending revision order.
+    /// Takes a new record; it must be loadable at once. Called in ascending revision order, and under the lock of
+    /// the key index: it works in memory, never waits, and never calls a [`StateReader`].
     fn store(&self, record: Arc<Record>);
 }
 

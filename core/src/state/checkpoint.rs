@@ -1,0 +1,84 @@
+//! The state that has no revisions, as one blob.
+//!
+//! # Format, version 1
+//! Primitives are those of [`crate::codec`].
+//!
+//! ```text
+//! blob       := version:u8 = 1  leases  windows  membership
+//! leases     := count:u64  (id:i64 ttl_s:i64 remaining_s:i64)*        ascending by id; 0 remaining: no checkpoint
+//! windows    := count:u64  (member:u64 boot:u64 newest:u64 run:u64*)* ascending by member; runs: numbers of
+//!               sequences unseen, seen, unseen, … from max(0, newest - 65535) to newest
+//! membership := 0:u8 | 1:u8 term:u64 index:u64 configuration:bytes
+//! ```
+//!
+//! The applied log id, the revision and the compact revision stand beside the blob in
+//! [`Checkpoint`](crate::storage::Checkpoint). Which keys hang on a lease is told by the records.
+//!
+//! # Invariants
+//! - Equal states give equal bytes, on every member.
+
+use super::key_index::{At, KeyIndex};
+use super::lessor::Lessor;
+use super::windows::Windows;
+use crate::codec::{Decoder, Encoder, Malformed};
+use crate::key_range::KeyRange;
+use crate::storage::LogId;
+use bytes::Bytes;
+use std::ops::ControlFlow;
+
+const FORMAT_VERSION: u8 = 1;
+
+/// What a blob holds.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) lessor: Lessor,
+    pub(super) windows: Windows,
+    pub(super) membership: Option<(LogId, Bytes)>,
+}
+
+pub(super) fn encode(lessor: &Lessor, windows: &Windows, membership: Option<&(LogId, Bytes)>) -> Bytes {
+    let mut out = Encoder::with_capacity(64 + lessor.len() * 14);
+    out.u8(FORMAT_VERSION);
+    lessor.encode(&mut out);
+    windows.encode(&mut out);
+    out.bool(membership.is_some());
+    if let Some((id, configuration)) = membership {
+        out.u64(id.term);
+        out.u64(id.index);
+        out.bytes(configuration);
+    }
+    out.finish()
+}
+
+pub(super) fn decode(blob: &Bytes) -> Result<Parts, Malformed> {
+    let mut input = Decoder::new(blob.clone());
+    if input.u8()? != FORMAT_VERSION {
+        return Err(Malformed("checkpoint of an unknown format version"));
+    }
+    let lessor = Lessor::decode(&mut input)?;
+    let windows = Windows::decode(&mut input)?;
+    let membership = match input.bool()? {
+        false => None,
+        true => Some((
+            LogId { term: input.u64()?, index: input.u64()? },
+            // Copied: a slice would keep the whole blob in memory.
+            Bytes::copy_from_slice(&input.bytes()?),
+        )),
+    };
+    input.finish()?;
+    Ok(Parts { lessor, windows, membership })
+}
+
+/// Attaches each live key to the lease that its newest version names.
+pub(super) fn attach_keys(lessor: &mut Lessor, index: &KeyIndex) -> Result<(), Malformed> {
+    let mut missing = false;
+    index.walk(&KeyRange::all(), At::Newest, &mut |key, version| {
+        if version.lease.is_none() || lessor.attach(version.lease, key) {
+            ControlFlow::Continue(())
+        } else {
+            missing = true;
+            ControlFlow::Break(())
+        }
+    });
+    if missing { Err(Malformed("a key is attached to a lease that is not there")) } else { Ok(()) }
+}

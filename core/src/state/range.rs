@@ -1,0 +1,197 @@
+//! Walking the index in short steps: pages, counts, and what a range inside a txn finds.
+//!
+//! # Invariants
+//! - One step looks at no more than [`STEP_KEYS`] keys (and at whatever subtrees a count may skip), so that nobody
+//!   waits long for the index.
+//! - Keys are copied out under the lock, into one buffer a page; everything else happens after it.
+
+use super::key_index::{At, KeyIndex, Version};
+use super::{IndexEntry, RangeOutcome};
+use crate::key_range::KeyRange;
+use crate::request::RangeRequest;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::ops::{Bound, ControlFlow};
+
+/// Keys that one step walks over, and index steps that a writer makes in one lock hold.
+pub(super) const STEP_KEYS: usize = 512;
+
+/// The index and how far it got. Written by the apply thread only, apart from pruning.
+#[derive(Debug)]
+pub(super) struct Indexed {
+    pub(super) keys: KeyIndex,
+    /// Main revision of the newest step. Above the published revision while a command is in progress.
+    newest: i64,
+    steps: u64,
+    /// Some earlier values of `(newest, steps)`, ascending: they bound how much changed since a revision.
+    milestones: VecDeque<(i64, u64)>,
+}
+
+/// Steps between two milestones, and how many milestones are kept.
+const MILESTONE_STEPS: u64 = 512;
+const MILESTONES_MAX: usize = 8;
+
+impl Indexed {
+    pub(super) fn new(keys: KeyIndex, revision: i64) -> Self {
+        Self { keys, newest: revision, steps: 0, milestones: VecDeque::from([(revision, 0)]) }
+    }
+
+    /// Notes that the index is about to be changed at main revision `main`.
+    pub(super) fn step(&mut self, main: i64) {
+        if main > self.newest
+            && self.milestones.back().is_none_or(|(_, at)| self.steps - at >= MILESTONE_STEPS)
+        {
+            self.milestones.push_back((self.newest, self.steps));
+            if self.milestones.len() > MILESTONES_MAX {
+                self.milestones.pop_front();
+            }
+        }
+        self.newest = main;
+        self.steps += 1;
+    }
+
+    /// The version of `key` visible at `at`.
+    pub(super) fn version(&self, key: &[u8], at: i64) -> Option<Version> {
+        if at >= self.newest { self.keys.latest(key) } else { self.keys.get(key, at) }
+    }
+
+    /// Counts a range in one step, if that is cheap: of the newest revision, or of one since which little changed.
+    fn count(&self, range: &KeyRange, at: i64) -> Option<u64> {
+        if at >= self.newest {
+            return Some(self.keys.count_live(range));
+        }
+        let (_, steps) = self.milestones.iter().rev().find(|(main, _)| *main <= at)?;
+        let is_little_changed = self.steps - steps <= MILESTONE_STEPS * MILESTONES_MAX as u64;
+        is_little_changed.then(|| self.keys.count(range, At::Revision(at)))
+    }
+
+    /// Visits up to `max` keys of `range` at `at`. Returns the last key visited if there may be more.
+    fn visit(&self, walk: &Walk<'_>, max: usize, visit: &mut dyn FnMut(&[u8], Version)) -> Option<Bytes> {
+        let at = if walk.at >= self.newest { At::Newest } else { At::Revision(walk.at) };
+        let mut left = max;
+        let mut last = None;
+        let mut step = |key: &[u8], version| {
+            visit(key, version);
+            left -= 1;
+            if left > 0 {
+                return ControlFlow::Continue(());
+            }
+            last = Some(Bytes::copy_from_slice(key));
+            ControlFlow::Break(())
+        };
+        if max > 0 {
+            match walk.descending {
+                false => self.keys.walk(walk.range, at, &mut step),
+                true => self.keys.walk_descending(walk.range, at, &mut step),
+            }
+        }
+        last
+    }
+}
+
+/// Lends the index for one step at a time, under whatever lock protects it.
+pub(super) trait Lookup {
+    fn step<R>(&mut self, look: impl FnOnce(&Indexed) -> R) -> R;
+}
+
+/// What to walk over.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    pub(super) range: &'a KeyRange,
+    pub(super) at: i64,
+    pub(super) descending: bool,
+}
+
+/// Appends up to `max` keys (no more than [`STEP_KEYS`]) to `out`, in one step. Returns the last one's key if there
+/// may be more.
+pub(super) fn page(
+    lookup: &mut impl Lookup,
+    walk: &Walk<'_>,
+    max: usize,
+    out: &mut Vec<IndexEntry>,
+) -> Option<Bytes> {
+    if walk.range.is_single() {
+        let key = walk.range.start();
+        let version = lookup.step(|index| index.version(key, walk.at));
+        out.extend(version.filter(|_| max > 0).map(|version| entry(key.clone(), version)));
+        return None;
+    }
+    let max = max.min(STEP_KEYS);
+    let mut keys = BytesMut::new();
+    let mut found = Vec::with_capacity(max.min(16));
+    let last = lookup.step(|index| {
+        index.visit(walk, max, &mut |key, version| {
+            keys.extend_from_slice(key);
+            found.push((key.len(), version));
+        })
+    });
+    let mut keys = keys.freeze();
+    out.reserve(found.len());
+    for (length, version) in found {
+        out.push(entry(keys.split_to(length), version));
+    }
+    last
+}
+
+/// Counts the keys of a range, in one step where that is cheap, else in many.
+pub(super) fn count(lookup: &mut impl Lookup, range: &KeyRange, at: i64) -> u64 {
+    if range.is_single() {
+        return lookup.step(|index| index.version(range.start(), at)).is_some().into();
+    }
+    if let Some(count) = lookup.step(|index| index.count(range, at)) {
+        return count;
+    }
+    let mut count = 0;
+    let mut range = range.clone();
+    loop {
+        let walk = Walk { range: &range, at, descending: false };
+        let last = lookup.step(|index| index.visit(&walk, STEP_KEYS, &mut |_, _| count += 1));
+        match last {
+            Some(last) => range = rest(&range, &last, false),
+            None => return count,
+        }
+    }
+}
+
+/// What a range request finds at `at`. The caller has checked that the revision is there.
+pub(super) fn find(lookup: &mut impl Lookup, request: RangeRequest, at: i64) -> RangeOutcome {
+    let max = match request.limit {
+        _ if request.count_only => 0,
+        limit if limit > 0 && request.limit_stops_walk() => (limit as usize).saturating_add(1),
+        _ => usize::MAX,
+    };
+    let mut found = Vec::new();
+    let mut range = request.range.clone();
+    while found.len() < max {
+        let walk = Walk { range: &range, at, descending: false };
+        match page(lookup, &walk, max - found.len(), &mut found) {
+            Some(last) => range = rest(&range, &last, false),
+            None => break,
+        }
+    }
+    let is_whole = found.len() < max;
+    let count = if is_whole { found.len() as u64 } else { count(lookup, &request.range, at) };
+    RangeOutcome { request, found, count: count as i64 }
+}
+
+/// What is left of a range after `last`.
+pub(super) fn rest(range: &KeyRange, last: &[u8], descending: bool) -> KeyRange {
+    if descending {
+        return KeyRange::between(range.start().clone(), Bytes::copy_from_slice(last));
+    }
+    let start: Bytes = [last, &[0]].concat().into();
+    match range.end_bound() {
+        Bound::Unbounded => KeyRange::from(start),
+        Bound::Excluded(end) => KeyRange::between(start, Bytes::copy_from_slice(end)),
+        Bound::Included(_) => KeyRange::between(start.clone(), start),
+    }
+}
+
+fn entry(key: Bytes, version: Version) -> IndexEntry {
+    IndexEntry {
+        key,
+        revision: version.revision,
+        create_revision: version.create_revision,
+        version: version.version,
+    }
+}

@@ -1,0 +1,259 @@
+//! Reading the state from any thread, while the apply thread changes it.
+//!
+//! # Invariants
+//! - A reader sees whole commands: it reads at a revision that was published, and versions above it are invisible.
+//! - Below the compact revision nothing is readable, except at exactly a pinned revision.
+//! - Each lock hold is one short step; a step never waits for a medium.
+
+use super::IndexEntry;
+use super::apply::State;
+use super::key_index::Version;
+use super::lessor::Lessor;
+use super::pins::{Pins, ReadPin};
+use super::range::{self, Indexed, Lookup, Walk};
+use super::{Outcome, RangeOutcome, Values, txn};
+use crate::error::Error;
+use crate::key_range::KeyRange;
+use crate::request::{RangeRequest, TxnRequest};
+use crate::revision::{LeaseId, Revision};
+use crate::storage::StorageError;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// What the apply thread and the readers share. Lock order: index, then lessor; pins alone.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) index: RwLock<Indexed>,
+    pub(super) lessor: RwLock<Lessor>,
+    pub(super) pins: Pins,
+    published: AtomicI64,
+    compacted: AtomicI64,
+}
+
+impl Shared {
+    pub(super) fn new(index: Indexed, lessor: Lessor, revision: i64, compact_revision: i64) -> Self {
+        Self {
+            index: RwLock::new(index),
+            lessor: RwLock::new(lessor),
+            pins: Pins::default(),
+            published: AtomicI64::new(revision),
+            compacted: AtomicI64::new(compact_revision),
+        }
+    }
+
+    pub(super) fn published(&self) -> i64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    pub(super) fn publish(&self, revision: i64) {
+        self.published.store(revision, Ordering::Release);
+    }
+
+    pub(super) fn compacted(&self) -> i64 {
+        self.compacted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn compact(&self, revision: i64) {
+        self.compacted.store(revision, Ordering::Release);
+    }
+
+    fn check_readable(&self, at: i64) -> Result<(), Error> {
+        let compact_revision = self.compacted();
+        if at < compact_revision && !self.pins.contains(at) {
+            return Err(Error::Compacted { compact_revision });
+        }
+        Ok(())
+    }
+}
+
+impl Lookup for &Shared {
+    fn step<R>(&mut self, look: impl FnOnce(&Indexed) -> R) -> R {
+        look(&self.index.read())
+    }
+}
+
+/// A lease as it was granted and last checkpointed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// The granted time to live, in seconds.
+    pub ttl_s: i64,
+    /// Seconds that remained at the last checkpoint; 0 if none is stored.
+    pub remaining_s: i64,
+}
+
+/// Reads the state. Cheap to clone; every clone reads the same state.
+#[derive(Clone)]
+pub struct StateReader(Arc<Shared>);
+
+impl State {
+    /// A reader of this state for any thread.
+    pub fn reader(&self) -> StateReader {
+        StateReader(Arc::clone(self.shared()))
+    }
+}
+
+impl StateReader {
+    /// The newest published revision.
+    pub fn revision(&self) -> i64 {
+        self.0.published()
+    }
+
+    /// The oldest readable revision; 0 if the store was never compacted.
+    pub fn compact_revision(&self) -> i64 {
+        self.0.compacted()
+    }
+
+    /// Pins the newest published revision.
+    pub fn pin(&self) -> ReadPin {
+        ReadPin::new(Arc::clone(&self.0), Shared::published)
+    }
+
+    /// Pins `revision` (0 or less: the newest), and checks that it can be read.
+    ///
+    /// # Errors
+    /// [`Error::FutureRevision`], [`Error::Compacted`].
+    pub fn pin_at(&self, revision: i64) -> Result<ReadPin, Error> {
+        if revision <= 0 {
+            return Ok(self.pin());
+        }
+        if revision > self.revision() {
+            return Err(Error::FutureRevision);
+        }
+        // First the pin, then the check: a compaction in between is found, one after it leaves the revision alone.
+        let pin = ReadPin::new(Arc::clone(&self.0), |_| revision);
+        let compact_revision = self.compact_revision();
+        if revision < compact_revision {
+            return Err(Error::Compacted { compact_revision });
+        }
+        Ok(pin)
+    }
+
+    /// Pins the whole history from the compact revision on: for hashes, exports and snapshots of it.
+    pub fn pin_history(&self) -> ReadPin {
+        ReadPin::new(Arc::clone(&self.0), Shared::compacted)
+    }
+
+    /// The oldest pinned revision.
+    pub fn oldest_pin(&self) -> Option<i64> {
+        self.0.pins.oldest()
+    }
+
+    /// The version of `key` visible at `at`. Right for an `at` that is not below the compact revision or is pinned.
+    /// Its lease is known only if it is the key's newest version.
+    pub fn get(&self, key: &[u8], at: i64) -> Option<Version> {
+        self.0.index.read().version(key, at)
+    }
+
+    /// Appends up to `max` keys of `range` at `at` to `out`, from the first one behind `after` in the direction of
+    /// the walk, in one short step: it may end early, after some hundred keys. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] if `at` lies below the compact revision and is not pinned.
+    pub fn page(
+        &self,
+        range: &KeyRange,
+        at: i64,
+        after: Option<&[u8]>,
+        max: usize,
+        descending: bool,
+        out: &mut Vec<IndexEntry>,
+    ) -> Result<bool, Error> {
+        let rest = after.map(|after| range::rest(range, after, descending));
+        let walk = Walk { range: rest.as_ref().unwrap_or(range), at, descending };
+        let last = range::page(&mut &*self.0, &walk, max, out);
+        self.0.check_readable(at)?;
+        Ok(last.is_some())
+    }
+
+    /// The number of keys in `range` at `at`. O(log n) for recent revisions, else in many short steps.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page).
+    pub fn count(&self, range: &KeyRange, at: i64) -> Result<i64, Error> {
+        let count = range::count(&mut &*self.0, range, at);
+        self.0.check_readable(at)?;
+        Ok(count as i64)
+    }
+
+    /// All that the index knows of the answer to `request` at `at`: the revision asked for is the caller's business.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page).
+    pub fn range(&self, request: RangeRequest, at: i64) -> Result<RangeOutcome, Error> {
+        let outcome = range::find(&mut &*self.0, request, at);
+        self.0.check_readable(at)?;
+        Ok(outcome)
+    }
+
+    /// Carries out a txn that [is read only](TxnRequest::is_read_only) at the pinned revision `pin`.
+    ///
+    /// # Errors
+    /// A local fault of `values`, from outside; inside, [`Error::Compacted`] and [`Error::FutureRevision`].
+    pub fn read_txn(
+        &self,
+        request: TxnRequest,
+        pin: &ReadPin,
+        values: &dyn Values,
+    ) -> Result<Result<Outcome, Error>, StorageError> {
+        txn::read(&self.0, request, pin.revision(), values)
+    }
+
+    /// Drops from the index what nobody can read at the compact revision or at a pinned one, looking at no more than
+    /// `keys_max` keys that have history, from `from` on. Appends the dropped revisions to `dead`: their records may
+    /// be dropped too. Returns the key to go on from.
+    pub fn prune(&self, from: &[u8], keys_max: usize, dead: &mut Vec<Revision>) -> Option<Bytes> {
+        let limit = self.0.pins.limit(|| self.0.compacted());
+        self.0.index.write().keys.prune(from, keys_max, limit, dead)
+    }
+
+    /// All leases, ascending.
+    pub fn leases(&self) -> Vec<LeaseId> {
+        self.0.lessor.read().ids().collect()
+    }
+
+    /// A lease.
+    pub fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
+        let lessor = self.0.lessor.read();
+        lessor.get(id).map(|lease| LeaseInfo { ttl_s: lease.ttl_s, remaining_s: lease.remaining_s })
+    }
+
+    /// The keys attached to a lease, ascending.
+    pub fn lease_keys(&self, id: LeaseId) -> Vec<Bytes> {
+        let mut keys: Vec<Bytes> = Vec::new();
+        loop {
+            let page = self.0.lessor.read().keys(id, keys.last().map(|key| &key[..]), range::STEP_KEYS);
+            let is_last = page.len() < range::STEP_KEYS;
+            keys.extend(page);
+            if is_last {
+                return keys;
+            }
+        }
+    }
+
+    /// Number of leases.
+    pub fn lease_count(&self) -> usize {
+        self.0.lessor.read().len()
+    }
+
+    /// Number of live keys.
+    pub fn keys_live(&self) -> u64 {
+        self.0.index.read().keys.keys_live()
+    }
+
+    /// Bytes that the key index holds. Looks at the whole index: for statistics.
+    pub fn index_memory_bytes(&self) -> usize {
+        self.0.index.read().keys.memory_bytes()
+    }
+}
+
+impl fmt::Debug for StateReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateReader")
+            .field("revision", &self.revision())
+            .field("compact_revision", &self.compact_revision())
+            .finish()
+    }
+}

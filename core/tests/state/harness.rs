@@ -1,0 +1,168 @@
+//! A state with its values in memory, driven command by command.
+
+use bytes::Bytes;
+use coffer_core::request::*;
+use coffer_core::state::*;
+use coffer_core::storage::{LogId, StorageError};
+use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+pub(crate) const TERM: u64 = 3;
+
+/// Keeps every record for ever.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryValues(pub Mutex<BTreeMap<Revision, Arc<Record>>>);
+
+impl Values for MemoryValues {
+    fn load(&self, revision: Revision) -> Result<Arc<Record>, StorageError> {
+        Ok(self.0.lock().unwrap()[&revision].clone())
+    }
+
+    fn store(&self, record: Arc<Record>) {
+        let mut records = self.0.lock().unwrap();
+        assert!(records.last_key_value().is_none_or(|(last, _)| *last < record.revision), "out of order");
+        records.insert(record.revision, record);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) state: State,
+    pub(crate) values: Arc<MemoryValues>,
+    pub(crate) index: u64,
+    /// What the last command did.
+    pub(crate) applied: Applied,
+}
+
+impl Store {
+    /// Applies one command and returns its answer.
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Outcome, Error> {
+        self.apply_all(vec![command]).remove(0).result
+    }
+
+    pub(crate) fn apply_all(&mut self, commands: Vec<Command>) -> Vec<Answer> {
+        let mut proposals = Vec::new();
+        for command in commands {
+            self.index += 1;
+            proposals.push(Proposal { id: RequestId { member: 1, boot: 1, sequence: self.index }, command });
+        }
+        self.apply_proposals(&proposals)
+    }
+
+    pub(crate) fn apply_proposals(&mut self, proposals: &[Proposal]) -> Vec<Answer> {
+        self.index += 1;
+        let id = LogId { term: TERM, index: self.index };
+        self.applied = self.state.apply(id, encode_batch(proposals), &*self.values).unwrap();
+        self.applied.answers.clone()
+    }
+
+    pub(crate) fn reader(&self) -> StateReader {
+        self.state.reader()
+    }
+
+    pub(crate) fn revision(&self) -> i64 {
+        self.reader().revision()
+    }
+
+    pub(crate) fn put(&mut self, key: &str, value: &str) -> i64 {
+        self.apply(Command::Put(put(key, value))).unwrap();
+        self.revision()
+    }
+
+    pub(crate) fn put_leased(&mut self, key: &str, lease: i64) -> Result<Outcome, Error> {
+        self.apply(Command::Put(PutRequest { lease: LeaseId(lease), ..put(key, "v") }))
+    }
+
+    pub(crate) fn delete(&mut self, range: KeyRange) -> i64 {
+        match self.apply(Command::DeleteRange(DeleteRangeRequest { range, prev_kv: false })) {
+            Ok(Outcome::DeleteRange { deleted, .. }) => deleted,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn compact(&mut self, revision: i64) -> Result<Outcome, Error> {
+        self.apply(Command::Compact { revision })
+    }
+
+    pub(crate) fn grant(&mut self, id: i64, ttl_s: i64) -> Result<Outcome, Error> {
+        self.apply(Command::LeaseGrant { id: LeaseId(id), ttl_s })
+    }
+
+    /// Whether the compares held, and what the operations came to.
+    pub(crate) fn txn(&mut self, txn: TxnRequest) -> Result<(bool, Vec<Outcome>), Error> {
+        match self.apply(Command::Txn(txn))? {
+            Outcome::Txn { succeeded, responses } => Ok((succeeded, responses)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn holds(&mut self, range: KeyRange, result: CompareResult, target: CompareTarget) -> bool {
+        self.txn(TxnRequest { compare: vec![Compare { range, result, target }], ..TxnRequest::default() })
+            .unwrap()
+            .0
+    }
+
+    /// Live keys with values at a revision.
+    pub(crate) fn content(&self, at: i64) -> Vec<(String, String)> {
+        let reader = self.reader();
+        let outcome = reader.range(RangeRequest::new(KeyRange::all()), at).unwrap();
+        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        let value = |revision| text(&self.values.load(revision).unwrap().value);
+        outcome.found.iter().map(|entry| (text(&entry.key), value(entry.revision))).collect()
+    }
+
+    /// Prunes everything that can be pruned, in slices of `keys_max`.
+    pub(crate) fn prune(&self, keys_max: usize) -> Vec<Revision> {
+        let mut dead = Vec::new();
+        let mut from = Bytes::new();
+        while let Some(next) = self.reader().prune(&from, keys_max, &mut dead) {
+            from = next;
+        }
+        dead
+    }
+}
+
+pub(crate) fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        ..PutRequest::default()
+    }
+}
+
+pub(crate) fn key(key: &str) -> KeyRange {
+    KeyRange::single(Bytes::copy_from_slice(key.as_bytes()))
+}
+
+pub(crate) fn between(start: &str, end: &str) -> KeyRange {
+    KeyRange::between(Bytes::copy_from_slice(start.as_bytes()), Bytes::copy_from_slice(end.as_bytes()))
+}
+
+pub(crate) fn read(range: KeyRange) -> TxnOp {
+    TxnOp::Range(RangeRequest::new(range))
+}
+
+pub(crate) fn write(key: &str, value: &str) -> TxnOp {
+    TxnOp::Put(put(key, value))
+}
+
+pub(crate) fn erase(range: KeyRange) -> TxnOp {
+    TxnOp::DeleteRange(DeleteRangeRequest { range, prev_kv: true })
+}
+
+pub(crate) fn always(success: Vec<TxnOp>) -> TxnRequest {
+    TxnRequest { success, ..TxnRequest::default() }
+}
+
+/// Main revisions and keys of what a range inside a txn found.
+pub(crate) fn found(outcome: &Outcome) -> Vec<(String, i64)> {
+    match outcome {
+        Outcome::Range(range) => range
+            .found
+            .iter()
+            .map(|entry| (String::from_utf8_lossy(&entry.key).into_owned(), entry.revision.main))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}

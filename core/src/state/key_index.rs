@@ -4,7 +4,7 @@
 //! records that it names. It lives in memory only and is rebuilt at start from the key directory by a [`Loader`].
 //!
 //! A B+tree ordered by key bytes. Beside each child an inner node keeps a [`Summary`](summary::Summary) of it: how
-//! many keys are live, how many have anything to prune, and the newest revision inside. So counting a range, finding
+//! many keys are live, how many have anything to prune, and when a key last came or went. So counting a range, finding
 //! a page behind a million tombstones, and pruning a store that hardly changed all skip whole subtrees.
 //! For each key a slot holds the newest version in line and, only where there are any, older revisions as
 //! etcd's generations (a generation begins with a put of an absent key and ends with a tombstone).
@@ -130,15 +130,15 @@ impl KeyIndex {
         self.count(range, At::Newest)
     }
 
-    /// Number of keys in `range` that are live at a moment. O(log n), and on top of it one look at each key in those
-    /// leaves that changed after the moment: nearly as cheap for a recent revision as for the newest.
+    /// Number of keys in `range` that are live at a moment. O(log n), and on top of it one look at each key of those
+    /// leaves in which keys came or went after the moment: nearly as cheap for a recent revision as for the newest.
     pub fn count(&self, range: &KeyRange, at: At) -> u64 {
         self.root.count(walk::Span::of(range), at.main())
     }
 
     /// Visits the keys of `range` that are live at a moment, ascending, until the visitor breaks.
     ///
-    /// Subtrees without a live key are skipped if nothing in them changed after the moment. The visitor's key is lent.
+    /// Subtrees without a live key are skipped if none was live at the moment either. The visitor's key is lent.
     pub fn walk(&self, range: &KeyRange, at: At, visit: &mut dyn FnMut(&[u8], Version) -> ControlFlow<()>) {
         let _done_or_stopped = self.root.walk(walk::Span::of(range), at.main(), visit);
     }
@@ -195,7 +195,7 @@ impl fmt::Debug for KeyIndex {
         f.debug_struct("KeyIndex")
             .field("keys_live", &self.summary.live)
             .field("keys_stale", &self.summary.stale)
-            .field("revision_newest", &self.summary.newest)
+            .field("keys_turned", &self.summary.turned)
             .finish()
     }
 }

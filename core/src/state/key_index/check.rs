@@ -11,7 +11,7 @@ impl KeyIndex {
         let (depth, summary) = check_node(&self.root, &[], None, true);
         assert_eq!(self.summary.live, summary.live);
         assert_eq!(self.summary.stale, summary.stale);
-        assert!(self.summary.newest >= summary.newest);
+        assert!(self.summary.turned >= summary.turned);
         depth
     }
 }
@@ -39,7 +39,7 @@ fn check_node(node: &Node, low: &[u8], high: Option<&[u8]>, is_root: bool) -> (u
                 let (depth, summary) = check_node(&inner.children[i], low, high, false);
                 let kept = inner.summaries[i];
                 assert_eq!((kept.live, kept.stale), (summary.live, summary.stale));
-                assert!(kept.newest >= summary.newest);
+                assert!(kept.turned >= summary.turned);
                 depths.push(depth);
             }
             assert!(depths.iter().all(|&depth| depth == depths[0]), "the tree is not balanced: {depths:?}");

@@ -12,8 +12,8 @@ use crate::storage::DirectoryEntry;
 const FILL: usize = KEYS_MAX - KEYS_MAX / 10;
 
 /// Builds a [`KeyIndex`] from entries that ascend by key and then by revision, as
-/// [`Records::directory`](crate::storage::Records::directory) visits them. O(n), with no more memory on the way than
-/// the index has in the end.
+/// [`Records::directory`](crate::storage::Records::directory) visits them. O(n), with little more memory on the
+/// way than the index has in the end.
 ///
 /// Entries that are dead at the compact revision do not enter the index. A gap in the history of a key means that
 /// what is missing was dead and is already dropped; then whatever lies before the gap is dead as well.

@@ -170,6 +170,16 @@ impl Slot {
         })
     }
 
+    /// Main revision of the creation or deletion that made the key live or dead.
+    fn turned(&self) -> i64 {
+        if self.tombstone { self.main } else { self.create_revision }
+    }
+
+    /// Whether the key is live after main revision `at`.
+    pub(super) fn is_live(&self, at: i64) -> bool {
+        if self.turned() <= at { !self.tombstone } else { self.get_old(at).is_some() }
+    }
+
     /// Drops what is not visible at `compact_revision` or later, into `dead`.
     /// Returns whether anything is left; if not, the slot must go.
     pub(super) fn prune(&mut self, compact_revision: i64, dead: &mut Vec<Revision>) -> bool {
@@ -206,7 +216,7 @@ impl Slot {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        Summary { live: (!self.tombstone).into(), stale: self.is_stale().into(), newest: self.main }
+        Summary { live: (!self.tombstone).into(), stale: self.is_stale().into(), turned: self.turned() }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

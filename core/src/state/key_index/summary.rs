@@ -7,8 +7,8 @@ pub(super) struct Summary {
     pub(super) live: u64,
     /// Keys that pruning may find something in: they have older revisions or end in a tombstone.
     pub(super) stale: u64,
-    /// The highest main revision of any key.
-    pub(super) newest: i64,
+    /// The highest main revision at which any key came into being or was deleted. (Updates do not count.)
+    pub(super) turned: i64,
 }
 
 impl Summary {
@@ -16,19 +16,19 @@ impl Summary {
     pub(super) fn add(&mut self, part: Summary) {
         self.live += part.live;
         self.stale += part.stale;
-        self.newest = self.newest.max(part.newest);
+        self.turned = self.turned.max(part.turned);
     }
 
     /// One key changed from `before` to `after`; of a new key `before` is the default.
     pub(super) fn replace(&mut self, before: Summary, after: Summary) {
         self.live = self.live + after.live - before.live;
         self.stale = self.stale + after.stale - before.stale;
-        self.newest = self.newest.max(after.newest);
+        self.turned = self.turned.max(after.turned);
     }
 
-    /// Whether the counts hold at main revision `at` as well: nothing changed after it.
+    /// Whether the same keys as now were live at main revision `at`: none came or went after it.
     pub(super) fn holds_at(&self, at: i64) -> bool {
-        self.newest <= at
+        self.turned <= at
     }
 
     /// Whether no key can be live at main revision `at`.

@@ -62,7 +62,7 @@ impl Node {
     pub(super) fn count(&self, span: Span<'_>, at: i64) -> u64 {
         match self {
             Node::Leaf(leaf) => {
-                leaf.slots[span.slots(leaf)].iter().filter(|slot| slot.get(at).is_some()).count() as u64
+                leaf.slots[span.slots(leaf)].iter().filter(|slot| slot.is_live(at)).count() as u64
             }
             Node::Inner(inner) => inner.count(span, at),
         }

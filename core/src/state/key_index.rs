@@ -3,7 +3,7 @@
 //! Apply changes it through [`KeyIndex::put`] and [`KeyIndex::delete`]; every read begins here and then fetches the
 //! records that it names. It lives in memory only and is rebuilt at start from the key directory by a [`Loader`].
 //!
-//! A B+tree ordered by key bytes. Beside each child an inner node keeps a [`Summary`](summary::Summary) of it: how
+//! A B+tree ordered by key bytes. Beside each child an inner node keeps a summary of it: how
 //! many keys are live, how many have anything to prune, and when a key last came or went. So counting a range, finding
 //! a page behind a million tombstones, and pruning a store that hardly changed all skip whole subtrees.
 //! For each key a slot holds the newest version in line and, only where there are any, older revisions as
@@ -183,9 +183,9 @@ impl KeyIndex {
     }
 
     /// Bytes that the index holds on the heap, without the allocator's own overhead.
-    /// Visits every leaf: for statistics, not for each request.
+    /// Visits every leaf, and the keys of those that have history: for statistics, not for each request.
     pub fn memory_bytes(&self) -> usize {
-        self.root.heap_bytes()
+        self.root.heap_bytes(self.summary)
     }
 }
 

@@ -113,19 +113,21 @@ impl Node {
         }
     }
 
-    /// Bytes on the heap below this node.
-    pub(super) fn heap_bytes(&self) -> usize {
+    /// Bytes on the heap below this node, of which `summary` is known.
+    pub(super) fn heap_bytes(&self, summary: Summary) -> usize {
         match self {
             Node::Leaf(leaf) => {
+                let histories = if summary.stale == 0 { &[] } else { &leaf.slots[..] };
                 leaf.keys.heap_bytes()
                     + leaf.slots.capacity() * size_of::<Slot>()
-                    + leaf.slots.iter().map(Slot::heap_bytes).sum::<usize>()
+                    + histories.iter().map(Slot::heap_bytes).sum::<usize>()
             }
             Node::Inner(inner) => {
+                let children = inner.children.iter().zip(&inner.summaries);
                 inner.separators.heap_bytes()
                     + inner.children.capacity() * size_of::<Node>()
                     + inner.summaries.capacity() * size_of::<Summary>()
-                    + inner.children.iter().map(Node::heap_bytes).sum::<usize>()
+                    + children.map(|(child, &summary)| child.heap_bytes(summary)).sum::<usize>()
             }
         }
     }

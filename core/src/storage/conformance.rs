@@ -7,17 +7,39 @@
 //! Random input comes from seeds: a failure names its seed, `COFFER_SEED` replays it, `COFFER_CASES` runs more.
 
 mod case;
+mod contents;
+mod damage;
 mod generate;
 mod harness;
+mod logs;
 mod model;
 mod random;
+mod restarts;
+mod rig;
 mod world;
 
 pub use case::SuiteConfig;
+pub use contents::{
+    awkward_records_are_kept, checkpoints_of_any_size_are_kept, directory_walks_stop,
+    reclaim_gives_space_back, records_are_read_while_they_are_reclaimed, scans_cover_exactly_their_range,
+    small_flushes_are_joined, walks_stop_no_writer,
+};
+pub use damage::{damage_after_a_crash_is_never_served, damage_is_never_served};
 pub use harness::{Fault, Harness, LogIo, Opened};
+pub use logs::{
+    a_fresh_store_is_empty, a_group_is_one_write_and_one_sync, a_hard_state_alone_is_durable,
+    a_purged_log_stays_small, large_groups_fit, log_reads_cover_exactly_their_range,
+    log_reads_stop_at_their_bytes, purged_entries_are_gone, the_log_is_read_while_it_is_written,
+    truncated_entries_never_return,
+};
 pub use random::{
     agrees_with_the_model, survives_a_cut_at_every_operation, survives_a_cut_during_recovery,
     survives_a_full_medium, survives_io_errors, survives_read_errors, survives_short_writes,
+};
+
+pub use restarts::{
+    a_broken_snapshot_changes_nothing, a_snapshot_is_all_or_nothing, a_snapshot_replaces_everything,
+    everything_survives_a_purged_log,
 };
 
 use super::StorageError;
@@ -45,6 +67,28 @@ macro_rules! conformance_tests {
     // The one list of all tests.
     (@list $form:ident $input:tt) => {
         $crate::conformance_tests! { @$form $input
+            a_fresh_store_is_empty
+            a_group_is_one_write_and_one_sync
+            log_reads_cover_exactly_their_range
+            log_reads_stop_at_their_bytes
+            purged_entries_are_gone
+            truncated_entries_never_return
+            a_hard_state_alone_is_durable
+            large_groups_fit
+            a_purged_log_stays_small
+            the_log_is_read_while_it_is_written
+            awkward_records_are_kept
+            scans_cover_exactly_their_range
+            directory_walks_stop
+            small_flushes_are_joined
+            reclaim_gives_space_back
+            records_are_read_while_they_are_reclaimed
+            checkpoints_of_any_size_are_kept
+            walks_stop_no_writer
+            everything_survives_a_purged_log
+            a_snapshot_replaces_everything
+            a_broken_snapshot_changes_nothing
+            a_snapshot_is_all_or_nothing
             agrees_with_the_model
             survives_a_cut_at_every_operation
             survives_a_cut_during_recovery
@@ -52,6 +96,8 @@ macro_rules! conformance_tests {
             survives_a_full_medium
             survives_short_writes
             survives_read_errors
+            damage_is_never_served
+            damage_after_a_crash_is_never_served
         }
     };
     (@calls ($make:expr, $config:expr) $($test:ident)*) => {

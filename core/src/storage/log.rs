@@ -127,7 +127,8 @@ pub trait Log: Send + 'static {
 /// Reads a log that another thread writes.
 pub trait LogReader: Send + Sync + 'static {
     /// Visits the durable entries with indexes in `range` in order, until the visitor breaks or `bytes_max` payload
-    /// bytes were passed (at least one entry is visited if one exists). Purged and truncated entries are absent.
+    /// bytes were passed (at least one entry is visited if one exists). Purged and truncated entries are absent. What
+    /// one call visits has no gaps: a purge or truncation that overtakes it ends it.
     ///
     /// # Errors
     /// I/O, or damage in an entry that was read.

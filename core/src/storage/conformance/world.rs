@@ -29,8 +29,8 @@ pub(super) enum Step {
 pub(super) struct World {
     /// The log as of the last group that was acknowledged.
     pub(super) log: LogModel,
-    /// The log before that group.
-    pub(super) log_before: LogModel,
+    /// The log before that group, the purges that it made durable, and its operations.
+    last_group: (LogModel, Vec<LogId>, Vec<LogOp>),
     /// Purged since: durable with the next group at the latest.
     purges: Vec<LogId>,
     /// The group that failed, and what it called committed.
@@ -56,6 +56,17 @@ impl World {
         log
     }
 
+    /// Every log that may be found at opening.
+    pub(super) fn log_outcomes(&self) -> Vec<LogModel> {
+        self.log.outcomes(&self.purges, &self.in_flight.0)
+    }
+
+    /// Every log that may be found if the last group passes for torn.
+    pub(super) fn log_outcomes_without_last_group(&self) -> Vec<LogModel> {
+        let (before, purges, ops) = &self.last_group;
+        before.outcomes(purges, ops)
+    }
+
     /// Takes `step`; on success the store has promised to keep it.
     pub(super) fn take(&mut self, opened: &mut Opened, step: &Step) -> Result<(), StorageError> {
         match step {
@@ -63,14 +74,16 @@ impl World {
                 self.in_flight = (ops.clone(), *committed);
                 opened.log.write(ops, *committed)?;
                 self.in_flight = Default::default();
-                self.log_before = self.log.clone();
-                self.log = self.log_now();
-                self.purges.clear();
+                let after_purges = self.log_now();
+                let before = std::mem::replace(&mut self.log, after_purges);
+                self.last_group = (before, std::mem::take(&mut self.purges), ops.clone());
                 ops.iter().for_each(|op| self.log.apply(op));
                 self.committed = self.committed.max(*committed);
             }
             Step::Purge(up_to) => {
-                self.purges.push(*up_to);
+                if Some(*up_to) > self.log_now().purged {
+                    self.purges.push(*up_to);
+                }
                 opened.log.purge(*up_to)?;
             }
             Step::Flush(records, checkpoint) => {
@@ -121,8 +134,7 @@ impl World {
     pub(super) fn recover(&mut self, opened: &Opened) -> Result<(), StorageError> {
         let log = SeenLog::of(&*opened.log)?;
         let records = SeenRecords::of(&*opened.records)?;
-        let outcomes = self.log.outcomes(&self.purges, &self.in_flight.0);
-        let Some(found) = outcomes.into_iter().find(|outcome| log.equals(outcome)) else {
+        let Some(found) = self.log_outcomes().into_iter().find(|outcome| log.equals(outcome)) else {
             panic!(
                 "the log holds neither what was acknowledged nor a prefix of what followed: {:?}; acknowledged up \
                  to {:?}, purged {:?} then {:?}, {:?}; in flight {:?}",
@@ -147,7 +159,7 @@ impl World {
         let said = self.committed.max(self.in_flight.1).max(found.purged);
         assert!(log.state.committed <= said, "{:?} was never called committed", log.state.committed);
         self.committed = self.committed.max(log.state.committed);
-        self.log_before = found.clone();
+        self.last_group = (found.clone(), Vec::new(), Vec::new());
         self.log = found;
         self.purges.clear();
         self.in_flight = Default::default();

@@ -46,6 +46,8 @@ struct LogContent {
     purged: Option<LogId>,
     hard_state: HardState,
     committed: Option<LogId>,
+    /// How many truncations there were: tells readers that what they see changed.
+    truncations: u64,
 }
 
 /// The smallest change that happens or does not.
@@ -148,14 +150,16 @@ impl LogReader for MemoryLogReader {
     ) -> Result<(), StorageError> {
         self.session.check()?;
         self.medium.faults.read("read", PATH)?;
-        let (mut next, mut bytes) = (range.start, 0u64);
+        let truncations = self.medium.log.read().durable.truncations;
+        let (mut next, mut bytes, mut begun) = (range.start, 0u64, false);
         while next < range.end {
             // One entry per lock hold: the visitor may take its time.
-            let Some(entry) = self.medium.log.read().first_visible(next) else { break };
-            if entry.id.index >= range.end {
+            let found = self.medium.log.read().first_visible(next, truncations);
+            let Some(entry) = found.filter(|entry| entry.id.index < range.end) else { break };
+            if begun && entry.id.index != next {
                 break;
             }
-            next = entry.id.index + 1;
+            (next, begun) = (entry.id.index + 1, true);
             bytes += entry.payload.len() as u64;
             if visit(entry).is_break() || bytes >= bytes_max {
                 break;
@@ -224,7 +228,12 @@ impl LogImage {
         self.durable.last().max(self.hidden)
     }
 
-    fn first_visible(&self, index: u64) -> Option<LogEntry> {
+    /// The first entry at or above `index` that is not purged, unless a truncation came after the first
+    /// `truncations`.
+    fn first_visible(&self, index: u64, truncations: u64) -> Option<LogEntry> {
+        if self.durable.truncations != truncations {
+            return None;
+        }
         let index = index.max(self.hidden.map_or(0, |hidden| hidden.index + 1));
         self.durable.first_from(index).cloned()
     }
@@ -260,6 +269,7 @@ impl LogContent {
                 self.entries.push_back(entry);
             }
             Step::Truncate(after) => {
+                self.truncations += 1;
                 while let Some(last) = self.entries.pop_back_if(|last| Some(last.id) > after) {
                     self.bytes -= entry_bytes(&last);
                 }

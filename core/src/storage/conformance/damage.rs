@@ -1,0 +1,97 @@
+//! Flipped bits: a store tells, or shows the truth.
+
+use super::case::SuiteConfig;
+use super::harness::{Harness, Opened};
+use super::model::{LogModel, RecordsModel, SeenLog, SeenRecords};
+use super::world::{World, run};
+use super::{Make, must};
+use crate::storage::{LogState, StorageError};
+use rand::RngExt;
+
+/// Flips that each case tries, each on a store of its own.
+const FLIPS: usize = 8;
+
+/// One flipped bit in a store that was closed in order is refused with a name and a place, or was of no consequence.
+pub fn damage_is_never_served(make: Make<'_>, config: &SuiteConfig) {
+    flip_bits(make, config, false);
+}
+
+/// The same after a power cut: only the last group of the log may pass for torn.
+pub fn damage_after_a_crash_is_never_served(make: Make<'_>, config: &SuiteConfig) {
+    flip_bits(make, config, true);
+}
+
+fn flip_bits(make: Make<'_>, config: &SuiteConfig, crashed: bool) {
+    config.each_case(1, |rng| {
+        for _ in 0..FLIPS {
+            let (mut harness, mut world) = (make(), World::default());
+            let steps = rng.random_range(1..30);
+            must("run", run(&mut *harness, &mut world, rng, steps));
+            if crashed {
+                harness.crash(rng.random());
+            }
+            let Some(place) = harness.flip(rng.random()) else { return };
+            check_flipped(&mut *harness, &world, crashed, &place);
+        }
+    });
+}
+
+fn check_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) {
+    let opened = match harness.open() {
+        Ok(opened) => opened,
+        Err(error) => return check_refusal(&error, place),
+    };
+    let state = match SeenLog::of(&*opened.log) {
+        Ok(log) => {
+            let mut outcomes = world.log_outcomes();
+            if crashed {
+                outcomes.extend(world.log_outcomes_without_last_group());
+            }
+            let known = outcomes.iter().any(|outcome: &LogModel| log.equals(outcome));
+            assert!(known, "with {place} flipped the log shows {:?}, which never was", log.state);
+            log.state
+        }
+        Err(error) => {
+            check_refusal(&error, place);
+            opened.log.state()
+        }
+    };
+    check_records(&opened, world, &state, place);
+}
+
+fn check_records(opened: &Opened, world: &World, log: &LogState, place: &str) {
+    let seen = match SeenRecords::of(&*opened.records) {
+        Ok(seen) => seen,
+        Err(error) => {
+            check_refusal(&error, place);
+            let verified = opened.records.verify();
+            assert!(
+                verified.is_err(),
+                "with {place} flipped reading fails ({error}) and verify sees nothing"
+            );
+            return;
+        }
+    };
+    let Some(difference) = seen.difference(&world.records) else { return };
+    // An older state does no harm if the log still leads from there to the newest.
+    let older = world.records_before.iter().map(|older| without_reclaimed(older, &world.records));
+    let harmless =
+        older.filter(|older| log.covers(older.applied())).any(|older| seen.difference(&older).is_none());
+    assert!(harmless, "with {place} flipped the records show {difference}");
+}
+
+/// An older state as it may look now: what was dropped since may be gone.
+fn without_reclaimed(older: &RecordsModel, now: &RecordsModel) -> RecordsModel {
+    let mut older = older.clone();
+    let dropped: Vec<_> =
+        older.live.keys().copied().filter(|revision| !now.live.contains_key(revision)).collect();
+    older.drop_revisions(&dropped);
+    older
+}
+
+fn check_refusal(error: &StorageError, place: &str) {
+    let (StorageError::Corrupt { path, .. } | StorageError::Format { path, .. }) = error else {
+        panic!("with {place} flipped the store answers {error:?}");
+    };
+    assert!(!path.as_os_str().is_empty(), "with {place} flipped the answer names no file: {error}");
+}

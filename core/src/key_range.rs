@@ -30,6 +30,9 @@ impl KeyRange {
     /// Every key that begins with `prefix`. An empty prefix means every key.
     pub fn prefix(prefix: impl Into<Bytes>) -> Self {
         let start = prefix.into();
+        if start.is_empty() {
+            return Self::all();
+        }
         let end = match successor_of_prefix(&start) {
             Some(end) => End::Before(end),
             None => End::Open,
@@ -47,9 +50,9 @@ impl KeyRange {
         Self { start: start.into(), end: End::Open }
     }
 
-    /// Every key.
+    /// Every key. Starts at the smallest one that there can be: a key is never empty.
     pub fn all() -> Self {
-        Self::from(Bytes::new())
+        Self::from(Bytes::from_static(b"\0"))
     }
 
     /// Reads etcd's pair of fields: an empty `range_end` means the key alone, a single zero byte means every
@@ -131,7 +134,8 @@ mod tests {
     fn prefix_ends_at_the_next_key() {
         assert_eq!(KeyRange::prefix(&b"a\xff"[..]).wire_end(), &b"b"[..]);
         assert_eq!(KeyRange::prefix(&b"\xff\xff"[..]).wire_end(), &b"\0"[..]);
-        assert!(KeyRange::prefix(Bytes::new()).contains(b""));
+        assert_eq!(KeyRange::prefix(Bytes::new()), KeyRange::all());
+        assert_eq!(KeyRange::all().wire_end(), &b"\0"[..]);
         assert!(!KeyRange::prefix(&b"ab"[..]).contains(b"ac"));
     }
 

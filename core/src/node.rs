@@ -1,125 +1,478 @@
 //! The driver: takes requests, proposes, applies, serves reads, keeps the lease clock, flushes and compacts.
+//!
+//! # Threads
+//! | thread | work |
+//! |---|---|
+//! | callers | checks, encoding of proposals, all reads, values of answers |
+//! | raft, log writer, apply | [`crate::consensus`] |
+//! | watch | [`crate::watch`] |
+//! | records | flush, purge, prune, reclaim, hashing |
+//! | leases | expiry and checkpoints, while this node leads |
+//!
+//! # Invariants
+//! - An acknowledged write is durable on a quorum and applied here.
+//! - A linearizable read sees every write that was acknowledged before it began.
+//! - A local fault stops the node: everyone who waits is told, and nothing is acknowledged any more.
+//! - [`Node::shutdown`] joins every thread that [`Node::open`] started.
 
+mod answers;
+mod block_cache;
+mod config;
+mod failure;
+mod history;
 pub mod lease_clock;
+mod leases;
+mod machine;
+mod maintenance;
+mod proposals;
+mod range;
+#[cfg(test)]
+mod tests;
+mod values;
 
+pub use config::NodeConfig;
+
+use crate::consensus::{Consensus, ConsensusConfig};
 use crate::error::Error;
 use crate::request::*;
 use crate::revision::LeaseId;
+use crate::state::check::{self, Limits};
+use crate::state::{Command, KvHasher, Outcome, State, StateReader, key_index};
 use crate::storage::{Log, Records};
-use crate::watch::WatchStream;
+use crate::watch::{WatchConfig, WatchHub, WatchStream};
+use failure::Failure;
+use futures_channel::oneshot;
+use history::NodeHistory;
+use leases::LeaseKeeper;
+use machine::StateMachine;
+use maintenance::Maintenance;
+use parking_lot::Mutex;
+use proposals::{Answered, Proposals};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use values::ValueStore;
 
-/// How a node runs. Every limit is in the unit that its name ends with.
+/// One member of a store. Cheap to clone; every clone is the same node, which stops with the last of them.
 #[derive(Clone, Debug)]
-pub struct NodeConfig {
-    /// Identity of the cluster; random, non-zero, made at creation.
-    pub cluster_id: u64,
-    /// Identity of this member; random, non-zero, made at creation.
-    pub member_id: u64,
-    /// The process life: larger at every start.
-    pub boot: u64,
-    /// Leader's heartbeat.
-    pub heartbeat_interval: Duration,
-    /// Followers' patience.
-    pub election_timeout: Duration,
-    /// Largest request.
-    pub request_bytes_max: usize,
-    /// Most operations in one list of a txn.
-    pub txn_ops_max: usize,
-    /// How often an idle watcher that asked for it is told of progress.
-    pub watch_progress_interval: Duration,
-    /// Name of the backend, for status.
-    pub backend: String,
+pub struct Node {
+    inner: Arc<Inner>,
 }
 
-impl Default for NodeConfig {
-    fn default() -> Self {
-        Self {
-            cluster_id: 1,
-            member_id: 1,
-            boot: 1,
-            heartbeat_interval: Duration::from_millis(100),
-            election_timeout: Duration::from_millis(1000),
-            request_bytes_max: 1536 * 1024,
-            txn_ops_max: 128,
-            watch_progress_interval: Duration::from_secs(600),
-            backend: "memory".into(),
+#[derive(Debug)]
+struct Inner {
+    config: NodeConfig,
+    limits: Limits,
+    reader: StateReader,
+    values: Arc<ValueStore>,
+    proposals: Arc<Proposals>,
+    consensus: Arc<Consensus>,
+    hub: Arc<WatchHub>,
+    leases: Arc<LeaseKeeper>,
+    maintenance: Arc<Maintenance>,
+    failure: Arc<Failure>,
+    stopping: Mutex<bool>,
+}
+
+impl Node {
+    /// Opens a member over its log and records: rebuilds the index from the key directory, replays the log from the
+    /// records' checkpoint, and starts the threads. A fresh store founds a cluster of this one member.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] or [`Error::Fatal`] if what is stored cannot be read.
+    pub fn open(config: NodeConfig, log: Box<dyn Log>, records: Arc<dyn Records>) -> Result<Node, Error> {
+        let state = load_state(records.as_ref())?;
+        let reader = state.reader();
+        let state = Arc::new(Mutex::new(state));
+        let values = Arc::new(ValueStore::new(records, config.cache_bytes_max));
+        let failure = Arc::new(Failure::default());
+        let proposals = Proposals::new(config.member_id, config.boot, config.proposals_bytes_max);
+        let on_failure = Arc::clone(&proposals);
+        failure.on_set(move |reason| on_failure.abandon(reason.clone()));
+        let maintenance = Maintenance::new(
+            Arc::clone(&values),
+            reader.clone(),
+            Arc::clone(&failure),
+            config.flush_bytes,
+            config.flush_interval,
+        );
+        let history = Arc::new(NodeHistory { reader: reader.clone(), values: Arc::clone(&values) });
+        let hub = Arc::new(WatchHub::start(history, watch_config(&config)));
+        let leases = LeaseKeeper::new(reader.clone(), Arc::clone(&proposals), config.election_timeout);
+        let machine = StateMachine {
+            state: Arc::clone(&state),
+            reader: reader.clone(),
+            values: Arc::clone(&values),
+            proposals: Arc::clone(&proposals),
+            hub: Arc::clone(&hub),
+            leases: Arc::clone(&leases),
+            maintenance: Arc::clone(&maintenance),
+            unflushed_bytes_hard: config.unflushed_bytes_hard(),
+        };
+        let started = Consensus::start(consensus_config(&config), log, Box::new(machine));
+        let consensus = match started {
+            Ok(consensus) => Arc::new(consensus),
+            Err(error) => {
+                hub.shutdown();
+                return Err(error);
+            }
+        };
+        let inner = Inner {
+            limits: config.limits(),
+            config,
+            reader,
+            values,
+            proposals,
+            consensus: Arc::clone(&consensus),
+            hub,
+            leases,
+            maintenance,
+            failure,
+            stopping: Mutex::new(false),
+        };
+        inner.start(state)?;
+        Ok(Node { inner: Arc::new(inner) })
+    }
+
+    /// Reads a range of keys.
+    ///
+    /// # Errors
+    /// Bad requests, [`Error::Compacted`], [`Error::FutureRevision`], [`Error::NoLeader`]; a local fault.
+    pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        check::range(&request)?;
+        self.read_barrier(request.serializable).await?;
+        self.read(request)
+    }
+
+    /// Writes one key.
+    ///
+    /// # Errors
+    /// Bad requests, [`Error::LeaseNotFound`], [`Error::TooManyRequests`], unknown outcomes.
+    pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
+        let (outcome, header, _answered) = self.propose(Command::Put(request)).await?;
+        answers::put(&self.inner.values, outcome, header)
+    }
+
+    /// Deletes a range of keys.
+    ///
+    /// # Errors
+    /// Bad requests, [`Error::TooManyRequests`], unknown outcomes.
+    pub async fn delete_range(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Error> {
+        let (outcome, header, _answered) = self.propose(Command::DeleteRange(request)).await?;
+        answers::delete_range(&self.inner.values, outcome, header)
+    }
+
+    /// Compares, then runs one of two lists of operations, atomically. A txn of ranges only is a read.
+    ///
+    /// # Errors
+    /// Bad requests, what its operations can fail with (then nothing was changed), unknown outcomes.
+    pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        if request.is_read_only() {
+            check::txn(&request, &self.inner.limits)?;
+            return self.read_txn(request).await;
+        }
+        let (outcome, header, _answered) = self.propose(Command::Txn(request)).await?;
+        answers::txn(&self.inner.values, outcome, header)
+    }
+
+    /// Drops history below a revision. Returns once that is decided, or with `physical` once it is done.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`], [`Error::FutureRevision`], unknown outcomes.
+    pub async fn compact(&self, request: CompactRequest) -> Result<CompactResponse, Error> {
+        let (_, header, _) = self.propose(Command::Compact { revision: request.revision }).await?;
+        if request.physical {
+            self.inner.maintenance.wait_reclaimed(request.revision).await?;
+        }
+        Ok(CompactResponse { header })
+    }
+
+    /// Creates a lease.
+    ///
+    /// # Errors
+    /// [`Error::LeaseExists`], [`Error::LeaseTtlTooLarge`], unknown outcomes.
+    pub async fn lease_grant(&self, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Error> {
+        let ttl_s = request.ttl_s.max(self.inner.config.lease_ttl_s_min());
+        let chosen = request.id.is_none();
+        loop {
+            let id = if chosen { leases::random_id()? } else { request.id };
+            match self.propose(Command::LeaseGrant { id, ttl_s }).await {
+                Err(Error::LeaseExists) if chosen => continue,
+                Err(error) => return Err(error),
+                Ok((_, header, _)) => return Ok(LeaseGrantResponse { header, id, ttl_s }),
+            }
+        }
+    }
+
+    /// Ends a lease and deletes its keys in one revision.
+    ///
+    /// # Errors
+    /// [`Error::LeaseNotFound`], unknown outcomes.
+    pub async fn lease_revoke(&self, id: LeaseId) -> Result<LeaseRevokeResponse, Error> {
+        let (_, header, _) = self.propose(Command::LeaseRevoke { id }).await?;
+        Ok(LeaseRevokeResponse { header })
+    }
+
+    /// Renews a lease. An unknown lease is no error: its TTL is 0.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], [`Error::NoLeader`]; unknown outcomes while a checkpoint is cleared.
+    pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<LeaseKeepAliveResponse, Error> {
+        self.inner.failure.check()?;
+        if id.is_none() {
+            return Err(Error::LeaseNotFound);
+        }
+        // The barrier confirms the leader before the clock moves, and again nothing later is needed: the renewal is
+        // an act of this clock alone.
+        self.read_barrier(false).await?;
+        let ttl_s = self.inner.leases.renew(id).await?;
+        Ok(LeaseKeepAliveResponse { header: self.header(), id, ttl_s })
+    }
+
+    /// The rest of a lease's life. An unknown lease is no error: its TTL is -1.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], [`Error::NoLeader`].
+    pub async fn lease_time_to_live(
+        &self,
+        request: LeaseTimeToLiveRequest,
+    ) -> Result<LeaseTimeToLiveResponse, Error> {
+        self.read_barrier(false).await?;
+        let (id, header) = (request.id, self.header());
+        let Some(lease) = self.inner.reader.lease(id) else {
+            return Ok(LeaseTimeToLiveResponse {
+                header,
+                id,
+                ttl_s: -1,
+                ..LeaseTimeToLiveResponse::default()
+            });
+        };
+        let ttl_s = self.inner.leases.remaining_s(id).unwrap_or(-1);
+        let keys = if request.keys { self.inner.reader.lease_keys(id) } else { Vec::new() };
+        Ok(LeaseTimeToLiveResponse { header, id, ttl_s, granted_ttl_s: lease.ttl_s, keys })
+    }
+
+    /// All leases.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`]; a local fault.
+    pub async fn lease_list(&self) -> Result<LeaseListResponse, Error> {
+        self.read_barrier(false).await?;
+        Ok(LeaseListResponse { header: self.header(), leases: self.inner.reader.leases() })
+    }
+
+    /// Hash over the content at `revision` (0 or less: the newest), equal to etcd's for equal content.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`], [`Error::FutureRevision`]; a local fault.
+    pub async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Error> {
+        self.inner.failure.check()?;
+        let (sender, receiver) = oneshot::channel();
+        let (reader, values) = (self.inner.reader.clone(), Arc::clone(&self.inner.values));
+        self.inner.maintenance.submit(move || {
+            // The caller may have left.
+            drop(sender.send(hash_content(&reader, &values, revision)));
+        });
+        let (hash, compact_revision, hash_revision) = match receiver.await {
+            Ok(result) => result?,
+            Err(_) => return Err(self.inner.failure.get().unwrap_or(Error::Stopped)),
+        };
+        Ok(HashKvResponse { header: self.header(), hash, compact_revision, hash_revision })
+    }
+
+    /// A member's view of itself. Answered even while there is no leader.
+    ///
+    /// # Errors
+    /// None today; kept fallible like every other request.
+    pub async fn status(&self) -> Result<StatusResponse, Error> {
+        let inner = &self.inner;
+        let consensus = inner.consensus.status();
+        let records = inner.values.records().stats();
+        let mut errors = Vec::new();
+        if let Some(reason) = inner.failure.get() {
+            errors.push(reason.to_string());
+        } else if consensus.leader.is_none() {
+            errors.push(Error::NoLeader.to_string());
+        }
+        let log_bytes = inner.consensus.log_bytes();
+        Ok(StatusResponse {
+            header: self.header(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            db_size_bytes: records.disk_bytes + log_bytes,
+            db_size_in_use_bytes: records.live_bytes + log_bytes,
+            leader: consensus.leader.unwrap_or(0),
+            raft_index: consensus.last.map_or(0, |id| id.index),
+            raft_applied_index: consensus.applied.map_or(0, |id| id.index),
+            raft_term: consensus.term,
+            is_learner: consensus.is_learner,
+            compact_revision: inner.reader.compact_revision(),
+            keys: inner.reader.keys_live(),
+            leases: inner.reader.lease_count() as u64,
+            watchers: inner.hub.watchers() as u64,
+            backend: inner.config.backend.clone(),
+            sealed: inner.config.sealed,
+            errors,
+        })
+    }
+
+    /// A stream of watchers.
+    pub fn watch(&self) -> WatchStream {
+        self.inner.hub.stream()
+    }
+
+    /// A header with the newest revision.
+    pub fn header(&self) -> Header {
+        self.header_at(self.inner.reader.revision())
+    }
+
+    /// Largest request in bytes.
+    pub fn request_bytes_max(&self) -> usize {
+        self.inner.config.request_bytes_max
+    }
+
+    /// The fault that stopped the node, if one did; [`Error::Stopped`] after a shutdown.
+    pub fn failed(&self) -> Option<Error> {
+        self.inner.failure.get()
+    }
+
+    /// Resolves with the reason when the node stops, for a fault or by [`shutdown`](Self::shutdown).
+    pub async fn stopped(&self) -> Error {
+        self.inner.failure.wait().await
+    }
+
+    /// Stops everything and joins every thread. What waits in memory is flushed, so that the next start is quick.
+    /// Idempotent; blocks. Proposals that are on their way get their outcome, new ones [`Error::Stopped`].
+    pub fn shutdown(&self) {
+        self.inner.shutdown();
+    }
+
+    async fn read_barrier(&self, serializable: bool) -> Result<(), Error> {
+        self.inner.failure.check()?;
+        if serializable { Ok(()) } else { self.inner.consensus.read_barrier().await }
+    }
+
+    fn read(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        range::read(&self.inner.reader, &self.inner.values, request, |revision| self.header_at(revision))
+            .map_err(|error| self.inner.fault(error))
+    }
+
+    async fn read_txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        self.read_barrier(request.is_serializable()).await?;
+        let pin = self.inner.reader.pin();
+        let header = self.header_at(pin.revision());
+        let outcome = self.inner.reader.read_txn(request, &pin, self.inner.values.as_ref());
+        let outcome = outcome.map_err(|error| self.inner.fault(error.into()))??;
+        answers::txn(&self.inner.values, outcome, header).map_err(|error| self.inner.fault(error))
+    }
+
+    async fn propose(&self, command: Command) -> Result<(Outcome, Header, Answered), Error> {
+        self.inner.failure.check()?;
+        if self.inner.values.unflushed_bytes() > self.inner.config.unflushed_bytes_soft() {
+            return Err(Error::TooManyRequests);
+        }
+        check::command(&command, &self.inner.limits)?;
+        let mut answered = self.inner.proposals.propose(command).await?;
+        let header = self.header_at(answered.answer.revision);
+        let outcome = std::mem::replace(&mut answered.answer.result, Err(Error::Canceled))?;
+        Ok((outcome, header, answered))
+    }
+
+    fn header_at(&self, revision: i64) -> Header {
+        Header {
+            cluster_id: self.inner.config.cluster_id,
+            member_id: self.inner.config.member_id,
+            revision,
+            raft_term: self.inner.consensus.term(),
         }
     }
 }
 
-/// One member of a store. Cheap to clone; every clone is the same node.
-#[derive(Clone, Debug)]
-pub struct Node {}
+impl Inner {
+    fn start(&self, state: Arc<Mutex<State>>) -> Result<(), Error> {
+        let failure = Arc::clone(&self.failure);
+        self.consensus.on_failure(Box::new(move |reason| {
+            failure.set(reason);
+        }));
+        let leases = Arc::clone(&self.leases);
+        self.consensus.on_leadership(Box::new(move |term| leases.leadership(term)));
+        self.proposals.connect(Arc::clone(&self.consensus));
+        self.maintenance.start(state, Arc::clone(&self.consensus))?;
+        self.leases.start()
+    }
 
-#[allow(missing_docs, clippy::missing_errors_doc)]
-impl Node {
-    pub fn open(_config: NodeConfig, _log: Box<dyn Log>, _records: Arc<dyn Records>) -> Result<Node, Error> {
-        unimplemented!()
+    fn shutdown(&self) {
+        let mut stopping = self.stopping.lock();
+        if std::mem::replace(&mut *stopping, true) {
+            return;
+        }
+        self.proposals.refuse(Error::Stopped);
+        self.leases.stop();
+        self.maintenance.stop();
+        self.consensus.shutdown();
+        self.failure.set(Error::Stopped);
+        self.hub.shutdown();
     }
-    pub async fn range(&self, _request: RangeRequest) -> Result<RangeResponse, Error> {
-        unimplemented!()
+
+    /// Stops the node if a read met a local fault; passes every other error on.
+    fn fault(&self, error: Error) -> Error {
+        if matches!(error, Error::Fatal(_) | Error::Corrupt(_)) && self.failure.set(error.clone()) {
+            tracing::error!(%error, "a read met a fault; the node stops");
+        }
+        error
     }
-    pub async fn put(&self, _request: PutRequest) -> Result<PutResponse, Error> {
-        unimplemented!()
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shutdown();
     }
-    pub async fn delete_range(&self, _request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Error> {
-        unimplemented!()
+}
+
+fn load_state(records: &dyn Records) -> Result<State, Error> {
+    let Some(checkpoint) = records.checkpoint() else { return Ok(State::new()) };
+    let mut loader = key_index::Loader::new(checkpoint.compact_revision);
+    let mut malformed = None;
+    records.directory(&mut |key, entry| match loader.push(key, entry) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            malformed = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    if let Some(error) = malformed {
+        return Err(Error::Corrupt(format!("key directory: {error}")));
     }
-    pub async fn txn(&self, _request: TxnRequest) -> Result<TxnResponse, Error> {
-        unimplemented!()
+    let (index, dead) = loader.finish();
+    records.drop_revisions(&dead);
+    State::restore(&checkpoint, index).map_err(|error| Error::Corrupt(format!("checkpoint: {error}")))
+}
+
+fn hash_content(reader: &StateReader, values: &ValueStore, revision: i64) -> Result<(u32, i64, i64), Error> {
+    let history = reader.pin_history();
+    let compact_revision = history.revision();
+    let at = reader.pin_at(revision)?.revision();
+    let mut hasher = KvHasher::new(compact_revision, at);
+    values.scan(0, at, &mut |record| {
+        let is_kept =
+            || reader.get(&record.key, at).is_some_and(|version| version.revision == record.revision);
+        hasher.write(record, is_kept);
+        ControlFlow::Continue(())
+    })?;
+    Ok((hasher.finish(), compact_revision, at))
+}
+
+fn watch_config(config: &NodeConfig) -> WatchConfig {
+    WatchConfig {
+        progress_interval: config.watch_progress_interval,
+        fragment_bytes: config.request_bytes_max,
+        ..WatchConfig::default()
     }
-    pub async fn compact(&self, _request: CompactRequest) -> Result<CompactResponse, Error> {
-        unimplemented!()
-    }
-    pub async fn lease_grant(&self, _request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Error> {
-        unimplemented!()
-    }
-    pub async fn lease_revoke(&self, _id: LeaseId) -> Result<LeaseRevokeResponse, Error> {
-        unimplemented!()
-    }
-    pub async fn lease_keep_alive(&self, _id: LeaseId) -> Result<LeaseKeepAliveResponse, Error> {
-        unimplemented!()
-    }
-    pub async fn lease_time_to_live(
-        &self,
-        _request: LeaseTimeToLiveRequest,
-    ) -> Result<LeaseTimeToLiveResponse, Error> {
-        unimplemented!()
-    }
-    pub async fn lease_list(&self) -> Result<LeaseListResponse, Error> {
-        unimplemented!()
-    }
-    /// Hash at `revision`; 0 or less for the newest.
-    pub async fn hash_kv(&self, _revision: i64) -> Result<HashKvResponse, Error> {
-        unimplemented!()
-    }
-    pub async fn status(&self) -> Result<StatusResponse, Error> {
-        unimplemented!()
-    }
-    /// A stream of watchers.
-    pub fn watch(&self) -> WatchStream {
-        unimplemented!()
-    }
-    /// A header with the newest revision.
-    pub fn header(&self) -> Header {
-        unimplemented!()
-    }
-    /// Largest request in bytes.
-    pub fn request_bytes_max(&self) -> usize {
-        unimplemented!()
-    }
-    /// The fault that stopped the node, if one did.
-    pub fn failed(&self) -> Option<Error> {
-        unimplemented!()
-    }
-    /// Resolves with the reason when the node stops, for a fault or by [`shutdown`](Self::shutdown).
-    pub async fn stopped(&self) -> Error {
-        unimplemented!()
-    }
-    /// Stops everything and joins every thread. Idempotent; blocks.
-    pub fn shutdown(&self) {
-        unimplemented!()
+}
+
+fn consensus_config(config: &NodeConfig) -> ConsensusConfig {
+    ConsensusConfig {
+        node_id: config.member_id,
+        heartbeat_interval: config.heartbeat_interval,
+        election_timeout: config.election_timeout,
+        ..ConsensusConfig::default()
     }
 }

@@ -71,7 +71,8 @@ fn arrows_between_crates_are_those_of_the_design() {
             continue;
         }
         let allowed = ARROWS.iter().find(|(from, _)| *from == name).map(|(_, to)| *to);
-        let allowed = allowed.unwrap_or_else(|| panic!("{name} has no row in ARROWS: decide what it may know"));
+        let allowed =
+            allowed.unwrap_or_else(|| panic!("{name} has no row in ARROWS: decide what it may know"));
         for dependency in normal_dependencies(package).filter(|dependency| names.contains(dependency)) {
             assert!(allowed.contains(&dependency), "{name} must not depend on {dependency}");
         }

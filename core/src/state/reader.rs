@@ -201,11 +201,12 @@ impl StateReader {
         txn::read(&self.0, request, pin.revision(), values)
     }
 
-    /// Drops from the index what nobody can read at the compact revision or at a pinned one, looking at no more than
-    /// `keys_max` keys that have history, from `from` on. Appends the dropped revisions to `dead`: their records may
-    /// be dropped too. Returns the key to go on from.
-    pub fn prune(&self, from: &[u8], keys_max: usize, dead: &mut Vec<Revision>) -> Option<Bytes> {
-        let limit = self.0.pins.limit(|| self.0.compacted());
+    /// Drops from the index what nobody can read at the compact revision, at a pinned one or at `up_to` (the compact
+    /// revision that is durable: what an earlier one still shows may be read again by a replay of the log), looking
+    /// at no more than `keys_max` keys that have history, from `from` on. Appends the dropped revisions to `dead`:
+    /// their records may be dropped too. Returns the key to go on from.
+    pub fn prune(&self, from: &[u8], keys_max: usize, up_to: i64, dead: &mut Vec<Revision>) -> Option<Bytes> {
+        let limit = self.0.pins.limit(|| self.0.compacted()).min(up_to);
         self.0.index.write().keys.prune(from, keys_max, limit, dead)
     }
 

@@ -116,7 +116,7 @@ impl Store {
     pub(crate) fn prune(&self, keys_max: usize) -> Vec<Revision> {
         let mut dead = Vec::new();
         let mut from = Bytes::new();
-        while let Some(next) = self.reader().prune(&from, keys_max, &mut dead) {
+        while let Some(next) = self.reader().prune(&from, keys_max, i64::MAX, &mut dead) {
             from = next;
         }
         dead

@@ -1,0 +1,83 @@
+//! Turns outcomes, which carry revisions, into responses, which carry values: on the caller's own thread.
+
+use super::range;
+use super::values::ValueStore;
+use crate::error::Error;
+use crate::record::{KeyValue, Record};
+use crate::request::{DeleteRangeResponse, Header, PutResponse, TxnOpResponse, TxnResponse};
+use crate::revision::Revision;
+use crate::state::Outcome;
+
+/// The answer to a put.
+///
+/// # Errors
+/// A local fault.
+pub(super) fn put(values: &ValueStore, outcome: Outcome, header: Header) -> Result<PutResponse, Error> {
+    match outcome {
+        Outcome::Put { prev } => {
+            let prev_kv = load(values, prev.into_iter().collect())?.pop();
+            Ok(PutResponse { header, prev_kv })
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The answer to a delete.
+///
+/// # Errors
+/// A local fault.
+pub(super) fn delete_range(
+    values: &ValueStore,
+    outcome: Outcome,
+    header: Header,
+) -> Result<DeleteRangeResponse, Error> {
+    match outcome {
+        Outcome::DeleteRange { deleted, prev } => {
+            Ok(DeleteRangeResponse { header, deleted, prev_kvs: load(values, prev)? })
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The answer to a txn.
+///
+/// # Errors
+/// A local fault.
+pub(super) fn txn(values: &ValueStore, outcome: Outcome, header: Header) -> Result<TxnResponse, Error> {
+    let Outcome::Txn { succeeded, responses } = outcome else { return Err(unexpected(&outcome)) };
+    let inner = Header { revision: header.revision, ..Header::default() };
+    let responses =
+        responses.into_iter().map(|outcome| txn_op(values, outcome, inner)).collect::<Result<_, _>>()?;
+    Ok(TxnResponse { header, succeeded, responses })
+}
+
+fn txn_op(values: &ValueStore, outcome: Outcome, header: Header) -> Result<TxnOpResponse, Error> {
+    Ok(match outcome {
+        Outcome::Range(found) => TxnOpResponse::Range(range::finish(values, found, header)?),
+        Outcome::Put { .. } => TxnOpResponse::Put(put(values, outcome, header)?),
+        Outcome::DeleteRange { .. } => TxnOpResponse::DeleteRange(delete_range(values, outcome, header)?),
+        Outcome::Txn { .. } => TxnOpResponse::Txn(txn(values, outcome, header)?),
+        other => return Err(unexpected(&other)),
+    })
+}
+
+fn load(values: &ValueStore, revisions: Vec<Revision>) -> Result<Vec<KeyValue>, Error> {
+    let mut kvs = Vec::with_capacity(revisions.len());
+    values.read_many(revisions.into_iter(), |_, record: &Record| kvs.push(record.key_value()))?;
+    Ok(kvs)
+}
+
+fn unexpected(outcome: &Outcome) -> Error {
+    let kind = match outcome {
+        Outcome::Range(_) => "range",
+        Outcome::Put { .. } => "put",
+        Outcome::DeleteRange { .. } => "delete",
+        Outcome::Txn { .. } => "txn",
+        Outcome::Compact => "compact",
+        Outcome::LeaseGrant { .. } => "lease grant",
+        Outcome::LeaseRevoke => "lease revoke",
+        Outcome::LeaseExpire => "lease expire",
+        Outcome::LeaseCheckpoint => "lease checkpoint",
+    };
+    Error::Fatal(format!("the state machine answered with the outcome of another command: {kind}"))
+}

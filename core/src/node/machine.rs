@@ -1,0 +1,96 @@
+//! Applies committed log entries: the only writer of the state.
+//!
+//! # Invariants
+//! - Entries are applied in log order, each once.
+//! - The state is locked while an entry is applied, so that a checkpoint taken under the same lock is whole.
+//! - Events are published before answers are sent, in revision order.
+
+use super::leases::LeaseKeeper;
+use super::maintenance::Maintenance;
+use super::proposals::Proposals;
+use super::values::ValueStore;
+use crate::consensus::Machine;
+use crate::state::{Answer, Applied, Outcome, State, StateReader};
+use crate::storage::{EntryKind, LogEntry, LogId, StorageError};
+use crate::watch::{EventBatch, WatchHub};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Everything that applying touches.
+pub(super) struct StateMachine {
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) reader: StateReader,
+    pub(super) values: Arc<ValueStore>,
+    pub(super) proposals: Arc<Proposals>,
+    pub(super) hub: Arc<WatchHub>,
+    pub(super) leases: Arc<LeaseKeeper>,
+    pub(super) maintenance: Arc<Maintenance>,
+    pub(super) unflushed_bytes_hard: usize,
+}
+
+impl Machine for StateMachine {
+    fn applied(&self) -> Option<LogId> {
+        self.state.lock().applied()
+    }
+
+    fn membership(&self) -> Option<(LogId, Bytes)> {
+        self.state.lock().membership()
+    }
+
+    fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError> {
+        self.values.wait_below(self.unflushed_bytes_hard, || !self.maintenance.has_failed());
+        let pin = Arc::new(self.reader.pin());
+        let mut answers = Vec::new();
+        let mut events = Vec::new();
+        for entry in entries {
+            let applied = self.apply_entry(entry)?;
+            self.leases.changed(&applied.leases);
+            if applied.compacted.is_some() {
+                self.maintenance.compaction_requested();
+            }
+            events.extend(applied.events);
+            answers.extend(applied.answers);
+        }
+        if !events.is_empty() {
+            self.hub.publish(Arc::new(EventBatch { revision: self.reader.revision(), events }));
+        }
+        for answer in answers {
+            let pin = needs_values(&answer).then(|| Arc::clone(&pin));
+            self.proposals.answer(answer, pin);
+        }
+        self.maintenance.records_added();
+        Ok(())
+    }
+}
+
+impl StateMachine {
+    fn apply_entry(&self, entry: &LogEntry) -> Result<Applied, StorageError> {
+        let mut state = self.state.lock();
+        match entry.kind {
+            EntryKind::Normal => state.apply(entry.id, entry.payload.clone(), self.values.as_ref()),
+            EntryKind::Blank => {
+                state.apply_blank(entry.id);
+                Ok(Applied::default())
+            }
+            EntryKind::Membership => {
+                state.apply_membership(entry.id, entry.payload.clone());
+                Ok(Applied::default())
+            }
+        }
+    }
+}
+
+/// Whether the answer refers to records that must stay readable until the caller has read them.
+fn needs_values(answer: &Answer) -> bool {
+    fn refers(outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Range(range) => !range.found.is_empty(),
+            Outcome::Put { prev } => prev.is_some(),
+            Outcome::DeleteRange { prev, .. } => !prev.is_empty(),
+            Outcome::Txn { responses, .. } => responses.iter().any(refers),
+            _ => false,
+        }
+    }
+    answer.result.as_ref().is_ok_and(refers)
+}

@@ -1,0 +1,296 @@
+//! Background work on the record store, on one thread: flush, purge of the log, prune, reclaim, and jobs that read
+//! much.
+//!
+//! # Order
+//! 1. A checkpoint is taken between two log entries: records up to a log id, and the state at it.
+//! 2. The log is made durable up to that id (records must never be ahead of the log).
+//! 3. Records and checkpoint are flushed, all or nothing. Only then the memory forgets the records and the log is
+//!    purged.
+//! 4. Revisions below the compact revision are pruned from the index and dropped from the record store only after a
+//!    flush whose checkpoint knows that compact revision: a replay of the log after a crash never misses a record
+//!    that it needs.
+//!
+//! A failure stops the node; nothing is retried.
+
+use super::failure::Failure;
+use super::values::ValueStore;
+use crate::consensus::Consensus;
+use crate::error::Error;
+use crate::state::{State, StateReader};
+use crate::storage::{Flush, StorageError};
+use event_listener::Event;
+use parking_lot::{Condvar, Mutex};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Keys whose index entries are pruned in one hold of the index lock.
+const PRUNE_KEYS: usize = 512;
+/// Bytes that one slice of reclaiming copies.
+const RECLAIM_BYTES: u64 = 8 << 20;
+/// The log is purged, by way of a flush, once it is this large even if few records wait.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Requests to the maintenance thread, and its progress.
+pub(super) struct Maintenance {
+    values: Arc<ValueStore>,
+    reader: StateReader,
+    failure: Arc<Failure>,
+    flush_bytes: usize,
+    flush_interval: Duration,
+    consensus: OnceLock<Arc<Consensus>>,
+    requests: Mutex<Requests>,
+    wake: Condvar,
+    /// Told whenever a compaction is physically done.
+    reclaimed: Event,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Requests {
+    jobs: Vec<Job>,
+    compact: bool,
+    /// Woken for a look at the sizes.
+    look: bool,
+    stop: bool,
+    /// The newest compact revision whose data is gone from the medium.
+    reclaimed_revision: i64,
+    /// When the oldest unflushed record came.
+    dirty_since: Option<Instant>,
+}
+
+impl Maintenance {
+    /// Not yet running: [`start`](Self::start) needs consensus, which needs the machine, which needs this.
+    pub(super) fn new(
+        values: Arc<ValueStore>,
+        reader: StateReader,
+        failure: Arc<Failure>,
+        flush_bytes: usize,
+        flush_interval: Duration,
+    ) -> Arc<Self> {
+        let reclaimed_revision = 0;
+        Arc::new(Self {
+            values,
+            reader,
+            failure,
+            flush_bytes,
+            flush_interval,
+            consensus: OnceLock::new(),
+            requests: Mutex::new(Requests { reclaimed_revision, ..Requests::default() }),
+            wake: Condvar::new(),
+            reclaimed: Event::new(),
+            thread: Mutex::new(None),
+        })
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        state: Arc<Mutex<State>>,
+        consensus: Arc<Consensus>,
+    ) -> Result<(), Error> {
+        drop(self.consensus.set(consensus));
+        let this = Arc::clone(self);
+        let thread = std::thread::Builder::new()
+            .name("coffer-records".into())
+            .spawn(move || this.run(&state))
+            .map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
+        *self.thread.lock() = Some(thread);
+        if self.reader.compact_revision() > 0 {
+            self.compaction_requested(); // finish what an earlier life may have begun
+        }
+        Ok(())
+    }
+
+    /// Told by the apply thread after records were added.
+    pub(super) fn records_added(&self) {
+        if self.values.unflushed_bytes() >= self.flush_bytes {
+            self.look();
+        } else {
+            let mut requests = self.requests.lock();
+            if requests.dirty_since.is_none() {
+                requests.dirty_since = Some(Instant::now());
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// Told by the apply thread after the compact revision moved.
+    pub(super) fn compaction_requested(&self) {
+        self.requests.lock().compact = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits until everything below `compact_revision` is gone from the medium.
+    pub(super) async fn wait_reclaimed(&self, compact_revision: i64) -> Result<(), Error> {
+        loop {
+            let listener = self.reclaimed.listen();
+            if self.requests.lock().reclaimed_revision >= compact_revision {
+                return Ok(());
+            }
+            self.failure.check()?;
+            if self.requests.lock().stop {
+                return Err(Error::Stopped);
+            }
+            listener.await;
+        }
+    }
+
+    /// Runs `job` on the maintenance thread. It is dropped unrun if the thread has stopped.
+    pub(super) fn submit(&self, job: impl FnOnce() + Send + 'static) {
+        let mut requests = self.requests.lock();
+        if !requests.stop {
+            requests.jobs.push(Box::new(job));
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether a fault has stopped the work.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    /// Flushes what waits, then joins the thread. Idempotent.
+    pub(super) fn stop(&self) {
+        self.requests.lock().stop = true;
+        self.wake.notify_one();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            if thread.join().is_err() {
+                self.failure.set(Error::Fatal("the maintenance thread panicked".into()));
+            }
+        }
+        self.reclaimed.notify(usize::MAX);
+    }
+
+    fn look(&self) {
+        let mut requests = self.requests.lock();
+        if !requests.look {
+            requests.look = true;
+            self.wake.notify_one();
+        }
+    }
+
+    fn run(&self, state: &Mutex<State>) {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work(state)));
+        let reason = match result {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.into(),
+            Err(_) => Error::Fatal("the maintenance thread panicked".into()),
+        };
+        tracing::error!(%reason, "background work on the records failed");
+        self.failure.set(reason);
+        self.requests.lock().stop = true;
+        self.reclaimed.notify(usize::MAX);
+    }
+
+    fn work(&self, state: &Mutex<State>) -> Result<(), StorageError> {
+        let mut flushed_compact = 0;
+        loop {
+            let (jobs, compact, stop, aged) = self.next_work();
+            if compact
+                || stop
+                || aged
+                || self.values.unflushed_bytes() >= self.flush_bytes
+                || self.log_is_large()
+            {
+                flushed_compact = self.flush(state)?;
+            }
+            for job in jobs {
+                job();
+            }
+            if stop {
+                return Ok(());
+            }
+            if compact {
+                self.reclaim(flushed_compact)?;
+            }
+        }
+    }
+
+    /// Waits for something to do: jobs, whether to compact, whether to stop, whether records have aged.
+    fn next_work(&self) -> (Vec<Job>, bool, bool, bool) {
+        let mut requests = self.requests.lock();
+        loop {
+            let aged = requests.dirty_since.is_some_and(|since| since.elapsed() >= self.flush_interval);
+            if requests.look || requests.compact || requests.stop || aged || !requests.jobs.is_empty() {
+                requests.look = false;
+                let compact = std::mem::take(&mut requests.compact);
+                return (std::mem::take(&mut requests.jobs), compact, requests.stop, aged);
+            }
+            match requests.dirty_since {
+                Some(since) => {
+                    self.wake.wait_until(&mut requests, since + self.flush_interval);
+                }
+                None => self.wake.wait(&mut requests),
+            }
+        }
+    }
+
+    fn log_is_large(&self) -> bool {
+        self.consensus.get().is_some_and(|consensus| consensus.log_bytes() > LOG_BYTES_MAX)
+    }
+
+    /// One flush, as the module describes. Returns the compact revision that is durable now.
+    fn flush(&self, state: &Mutex<State>) -> Result<i64, StorageError> {
+        self.requests.lock().dirty_since = None;
+        let Some(consensus) = self.consensus.get() else { return Ok(0) };
+        let Some(checkpoint) = state.lock().checkpoint() else { return Ok(0) };
+        let records = self.values.unflushed_up_to(checkpoint.revision);
+        let stored = self.values.records().checkpoint();
+        if stored.as_ref().is_some_and(|stored| stored.applied >= checkpoint.applied) {
+            return Ok(stored.map_or(0, |stored| stored.compact_revision));
+        }
+        consensus.log_barrier(checkpoint.applied)?;
+        self.values.records().flush(Flush { records: &records, checkpoint: &checkpoint })?;
+        drop(records);
+        self.values.forget_up_to(checkpoint.revision);
+        consensus.purge(checkpoint.applied);
+        Ok(checkpoint.compact_revision)
+    }
+
+    /// Prunes the index up to the compact revision (or the oldest reader) and gives the space back.
+    fn reclaim(&self, flushed_compact: i64) -> Result<(), StorageError> {
+        let mut held_back = false;
+        let mut from = Some(bytes::Bytes::new());
+        let mut dead = Vec::new();
+        while let Some(start) = from {
+            held_back |= self.reader.oldest_pin().is_some_and(|pin| pin < flushed_compact);
+            from = self.reader.prune(&start, PRUNE_KEYS, flushed_compact, &mut dead);
+            if dead.len() >= PRUNE_KEYS * 16 || from.is_none() {
+                self.values.records().drop_revisions(&dead);
+                dead.clear();
+            }
+            if self.requests.lock().stop {
+                return Ok(());
+            }
+        }
+        while self.values.records().reclaim(RECLAIM_BYTES)?.more {
+            if self.requests.lock().stop {
+                return Ok(());
+            }
+        }
+        let mut requests = self.requests.lock();
+        if held_back {
+            // A reader still needs something: try again a little later.
+            requests.compact = true;
+            self.wake.wait_for(&mut requests, Duration::from_millis(20));
+        } else {
+            requests.reclaimed_revision = requests.reclaimed_revision.max(flushed_compact);
+            drop(requests);
+            self.reclaimed.notify(usize::MAX);
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Maintenance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maintenance").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! Proposals that wait for the log, and callers that wait for their outcome.
+//!
+//! Proposals that arrive while others are on their way to the disk wait here and then travel together: one log entry
+//! carries them all. At most [`IN_FLIGHT_MAX`] entries of ours are in flight, so a lone proposal leaves at once and
+//! a crowd is merged.
+//!
+//! # Invariants
+//! - Sequences are handed out, encoded and applied in one order.
+//! - Every waiter is answered exactly once: by [`answer`](Proposals::answer), or by the failure of its entry.
+//! - What waits is bounded by bytes; beyond the bound callers are told to come back.
+
+use crate::consensus::{Consensus, ProposeError};
+use crate::error::Error;
+use crate::state::{Answer, Command, Proposal, ReadPin, RequestId, encode_batch, encoded_bytes};
+use futures_channel::oneshot;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+/// Log entries of this member that may be on their way at once.
+const IN_FLIGHT_MAX: usize = 2;
+/// A log entry is closed once it holds this many bytes of proposals.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// What a proposal costs beside its payload.
+const PROPOSAL_OVERHEAD_BYTES: usize = 128;
+
+/// An answer, with a pin that keeps readable what it refers to.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) answer: Answer,
+    /// Held until the caller has read the values.
+    pub(super) _pin: Option<Arc<ReadPin>>,
+}
+
+type Waiter = oneshot::Sender<Result<Answered, Error>>;
+
+/// The queue of one node.
+pub(super) struct Proposals {
+    member: u64,
+    boot: u64,
+    bytes_max: usize,
+    queue: Mutex<Queue>,
+    consensus: OnceLock<Arc<Consensus>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Not yet in an entry, with their cost in bytes.
+    waiting: VecDeque<(Proposal, usize)>,
+    bytes: usize,
+    in_flight: usize,
+    /// Whether some thread is sending entries now: one at a time, so that entries leave in order.
+    dispatching: bool,
+    /// Waiters by sequence, from `first` on. `None` once answered.
+    waiters: VecDeque<Option<Waiter>>,
+    first: u64,
+    stopped: Option<Error>,
+}
+
+impl Proposals {
+    /// An empty queue for one process life of a member.
+    pub(super) fn new(member: u64, boot: u64, bytes_max: usize) -> Arc<Self> {
+        let queue = Mutex::new(Queue { first: 1, ..Queue::default() });
+        Arc::new(Self { member, boot, bytes_max, queue, consensus: OnceLock::new() })
+    }
+
+    /// Connects the queue with consensus. Before that nothing can be proposed.
+    pub(super) fn connect(&self, consensus: Arc<Consensus>) {
+        // Connected once, by the node's opening.
+        drop(self.consensus.set(consensus));
+    }
+
+    /// Proposes a command and waits for its outcome. Dropping the future does not cancel the proposal.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`] and [`Error::Stopped`] before anything happened; what the proposal's entry failed
+    /// with otherwise. A command's own failure is in the answer.
+    pub(super) async fn propose(self: &Arc<Self>, command: Command) -> Result<Answered, Error> {
+        let receiver = self.enqueue(command)?;
+        self.dispatch();
+        receiver.await.unwrap_or(Err(Error::OutcomeUnknown))
+    }
+
+    fn enqueue(&self, command: Command) -> Result<oneshot::Receiver<Result<Answered, Error>>, Error> {
+        let cost = encoded_bytes(&command) + PROPOSAL_OVERHEAD_BYTES;
+        let (sender, receiver) = oneshot::channel();
+        let mut queue = self.queue.lock();
+        if let Some(reason) = &queue.stopped {
+            return Err(reason.clone());
+        }
+        if queue.bytes + cost > self.bytes_max {
+            return Err(Error::TooManyRequests);
+        }
+        let sequence = queue.first + queue.waiters.len() as u64;
+        let id = RequestId { member: self.member, boot: self.boot, sequence };
+        queue.waiters.push_back(Some(sender));
+        queue.waiting.push_back((Proposal { id, command }, cost));
+        queue.bytes += cost;
+        Ok(receiver)
+    }
+
+    /// Sends what waits while entries may leave.
+    fn dispatch(self: &Arc<Self>) {
+        let Some(consensus) = self.consensus.get() else { return };
+        if std::mem::replace(&mut self.queue.lock().dispatching, true) {
+            return; // whoever dispatches looks again before it ends
+        }
+        loop {
+            let Some((batch, cost)) = self.queue.lock().take_entry_or_rest() else { return };
+            let sequences = match (batch.first(), batch.last()) {
+                (Some(first), Some(last)) => first.id.sequence..=last.id.sequence,
+                _ => continue,
+            };
+            let this = Arc::clone(self);
+            let done = move |result: Result<(), ProposeError>| {
+                {
+                    let mut queue = this.queue.lock();
+                    queue.in_flight -= 1;
+                    queue.bytes -= cost;
+                }
+                if let Err(error) = result {
+                    let error = propose_error(error);
+                    for sequence in sequences {
+                        this.complete(sequence, Err(error.clone()));
+                    }
+                }
+                this.dispatch();
+            };
+            consensus.propose(encode_batch(&batch), Box::new(done));
+        }
+    }
+
+    /// Passes an applied answer on, if it is one of this process life's.
+    pub(super) fn answer(&self, answer: Answer, pin: Option<Arc<ReadPin>>) {
+        let id = answer.id;
+        if (id.member, id.boot) == (self.member, self.boot) {
+            self.complete(id.sequence, Ok(Answered { answer, _pin: pin }));
+        }
+    }
+
+    fn complete(&self, sequence: u64, result: Result<Answered, Error>) {
+        let waiter = self.queue.lock().take_waiter(sequence);
+        if let Some(waiter) = waiter {
+            // The caller may have left; the command has happened all the same.
+            drop(waiter.send(result));
+        }
+    }
+
+    /// Refuses new proposals with `reason`; those on their way still get their outcome.
+    pub(super) fn refuse(&self, reason: Error) {
+        self.queue.lock().stopped.get_or_insert(reason);
+    }
+
+    /// Fails everything that still waits: those in an entry with an unknown outcome, the others with `reason`.
+    pub(super) fn abandon(&self, reason: Error) {
+        let (unsent, sent) = {
+            let mut queue = self.queue.lock();
+            queue.stopped.get_or_insert(reason.clone());
+            let waiting = std::mem::take(&mut queue.waiting);
+            queue.bytes = queue.bytes.saturating_sub(waiting.iter().map(|(_, cost)| cost).sum());
+            let mut unsent = Vec::new();
+            for (proposal, _) in &waiting {
+                unsent.extend(queue.take_waiter(proposal.id.sequence));
+            }
+            queue.first += queue.waiters.len() as u64;
+            (unsent, std::mem::take(&mut queue.waiters))
+        };
+        for waiter in unsent {
+            drop(waiter.send(Err(reason.clone())));
+        }
+        for waiter in sent.into_iter().flatten() {
+            drop(waiter.send(Err(Error::OutcomeUnknown)));
+        }
+    }
+}
+
+impl Queue {
+    /// [`take_entry`](Self::take_entry), or the end of dispatching in the same step.
+    fn take_entry_or_rest(&mut self) -> Option<(Vec<Proposal>, usize)> {
+        let entry = self.take_entry();
+        self.dispatching = entry.is_some();
+        entry
+    }
+
+    /// Takes the proposals of the next entry and their cost, if one may leave now.
+    fn take_entry(&mut self) -> Option<(Vec<Proposal>, usize)> {
+        if self.in_flight >= IN_FLIGHT_MAX || self.waiting.is_empty() {
+            return None;
+        }
+        let mut batch = Vec::with_capacity(self.waiting.len());
+        let mut cost = 0;
+        while let Some((_, next)) = self.waiting.front() {
+            if !batch.is_empty() && cost + next > ENTRY_BYTES_MAX {
+                break;
+            }
+            if let Some((proposal, next)) = self.waiting.pop_front() {
+                cost += next;
+                batch.push(proposal);
+            }
+        }
+        self.in_flight += 1;
+        Some((batch, cost))
+    }
+
+    fn take_waiter(&mut self, sequence: u64) -> Option<Waiter> {
+        let position = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        let waiter = self.waiters.get_mut(position)?.take();
+        while let Some(None) = self.waiters.front() {
+            self.waiters.pop_front();
+            self.first += 1;
+        }
+        waiter
+    }
+}
+
+fn propose_error(error: ProposeError) -> Error {
+    match error {
+        ProposeError::NotLeader { .. } => Error::NotLeader,
+        ProposeError::Stopped(_) | ProposeError::Unknown => Error::OutcomeUnknown,
+    }
+}
+
+impl std::fmt::Debug for Proposals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let queue = self.queue.lock();
+        f.debug_struct("Proposals")
+            .field("waiting", &queue.waiting.len())
+            .field("in_flight", &queue.in_flight)
+            .field("bytes", &queue.bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,218 @@
+//! A whole node over the in-memory backend: the paths that cross modules.
+
+use super::*;
+use crate::key_range::KeyRange;
+use crate::storage::MemoryDisk;
+use crate::watch::{WatchKind, WatchRequest};
+use bytes::Bytes;
+use coffer_runtime::block_on;
+use std::time::{Duration, Instant};
+
+fn open(disk: &MemoryDisk, boot: u64) -> Node {
+    open_with(disk, NodeConfig { boot, ..NodeConfig::default() })
+}
+
+fn open_with(disk: &MemoryDisk, config: NodeConfig) -> Node {
+    let (log, records) = disk.open().expect("an intact disk opens");
+    Node::open(config, Box::new(log), Arc::new(records)).expect("a node opens")
+}
+
+fn put_request(key: &str, value: &str) -> PutRequest {
+    PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..PutRequest::default() }
+}
+
+fn put(node: &Node, key: &str, value: &str) -> i64 {
+    block_on(node.put(put_request(key, value))).expect("a put succeeds").header.revision
+}
+
+fn get(node: &Node, key: &str) -> Option<String> {
+    let request = RangeRequest::new(KeyRange::single(key.to_owned()));
+    let response = block_on(node.range(request)).expect("a read succeeds");
+    response
+        .kvs
+        .into_iter()
+        .next()
+        .map(|kv| String::from_utf8(kv.value.to_vec()).expect("the test wrote text"))
+}
+
+fn all(node: &Node) -> RangeResponse {
+    block_on(node.range(RangeRequest::new(KeyRange::all()))).expect("a read succeeds")
+}
+
+#[test]
+fn a_fresh_store_is_at_revision_one() {
+    let node = open(&MemoryDisk::default(), 1);
+    let response = all(&node);
+    assert_eq!((response.header.revision, response.count, response.kvs.len()), (1, 0, 0));
+    assert_eq!(put(&node, "a", "1"), 2);
+    assert_eq!(get(&node, "a").as_deref(), Some("1"));
+}
+
+#[test]
+fn content_survives_a_restart_whether_flushed_or_only_logged() {
+    let disk = MemoryDisk::default();
+    for boot in 1..=5 {
+        let node = open(&disk, boot);
+        for round in 1..boot {
+            assert_eq!(get(&node, &format!("key-{round}")).as_deref(), Some(&format!("value-{round}")[..]));
+        }
+        put(&node, &format!("key-{boot}"), &format!("value-{boot}"));
+        if boot % 2 == 0 {
+            node.shutdown();
+        }
+    }
+}
+
+#[test]
+fn reads_at_old_revisions_and_after_compaction() {
+    let node = open(&MemoryDisk::default(), 1);
+    let first = put(&node, "k", "one");
+    let second = put(&node, "k", "two");
+    put(&node, "other", "x");
+    let at = |revision| {
+        let request = RangeRequest { revision, ..RangeRequest::new(KeyRange::single("k")) };
+        block_on(node.range(request)).map(|response| response.kvs.first().map(|kv| kv.value.clone()))
+    };
+    assert_eq!(at(first), Ok(Some(Bytes::from("one"))));
+    assert_eq!(at(first - 1), Ok(None));
+    assert_eq!(at(100), Err(Error::FutureRevision));
+    block_on(node.compact(CompactRequest { revision: second, physical: true }))
+        .expect("a compaction succeeds");
+    assert_eq!(at(first), Err(Error::Compacted { compact_revision: second }));
+    assert_eq!(at(second), Ok(Some(Bytes::from("two"))));
+    let again = block_on(node.compact(CompactRequest { revision: second, physical: false }));
+    assert_eq!(again.map(drop), Err(Error::Compacted { compact_revision: second }));
+}
+
+#[test]
+fn pages_carry_the_exact_count() {
+    let node = open(&MemoryDisk::default(), 1);
+    for number in 0..1000 {
+        put(&node, &format!("page/{number:04}"), "v");
+    }
+    put(&node, "zzz", "v");
+    let request = RangeRequest { limit: 300, ..RangeRequest::new(KeyRange::prefix("page/")) };
+    let page = block_on(node.range(request.clone())).expect("a page");
+    assert_eq!((page.kvs.len(), page.count, page.more), (300, 1000, true));
+    let old = RangeRequest { revision: 501, ..request };
+    let page = block_on(node.range(old)).expect("an old page");
+    assert_eq!((page.kvs.len(), page.count, page.more), (300, 500, true));
+    let descending = RangeRequest {
+        sort_order: SortOrder::Descend,
+        limit: 2,
+        ..RangeRequest::new(KeyRange::prefix("page/"))
+    };
+    let page = block_on(node.range(descending)).expect("a page from the end");
+    assert_eq!(page.kvs[0].key, "page/0999");
+    assert_eq!((page.kvs.len(), page.count, page.more), (2, 1000, true));
+}
+
+#[test]
+fn a_txn_of_ranges_takes_the_path_of_reads() {
+    let node = open(&MemoryDisk::default(), 1);
+    put(&node, "a", "1");
+    let index = block_on(node.status()).expect("a status").raft_index;
+    let request = TxnRequest {
+        compare: vec![Compare {
+            range: KeyRange::single("a"),
+            result: CompareResult::Equal,
+            target: CompareTarget::Value("1".into()),
+        }],
+        success: vec![TxnOp::Range(RangeRequest::new(KeyRange::single("a")))],
+        failure: vec![],
+    };
+    let response = block_on(node.txn(request)).expect("a txn succeeds");
+    assert!(response.succeeded);
+    assert!(matches!(&response.responses[..], [TxnOpResponse::Range(range)] if range.count == 1));
+    assert_eq!(block_on(node.status()).expect("a status").raft_index, index, "nothing was proposed");
+}
+
+#[test]
+fn a_lease_expires_with_its_keys_not_early_and_not_late() {
+    let election_timeout = Duration::from_millis(250);
+    let config = NodeConfig {
+        heartbeat_interval: Duration::from_millis(50),
+        election_timeout,
+        ..NodeConfig::default()
+    };
+    let node = open_with(&MemoryDisk::default(), config);
+    let lease =
+        block_on(node.lease_grant(LeaseGrantRequest { ttl_s: 1, id: LeaseId::NONE })).expect("a lease");
+    let granted = Instant::now();
+    assert_eq!(lease.ttl_s, 1);
+    block_on(node.put(PutRequest { lease: lease.id, ..put_request("k", "v") })).expect("a put with a lease");
+    while get(&node, "k").is_some() {
+        assert!(granted.elapsed() < Duration::from_secs(10), "the lease does not end");
+        std::thread::yield_now();
+    }
+    assert!(granted.elapsed() >= Duration::from_millis(990), "ended early, after {:?}", granted.elapsed());
+    let keep_alive = block_on(node.lease_keep_alive(lease.id)).expect("a keepalive is answered");
+    assert_eq!(keep_alive.ttl_s, 0);
+}
+
+#[test]
+fn watchers_see_past_and_present() {
+    let node = open(&MemoryDisk::default(), 1);
+    put(&node, "w/1", "a");
+    put(&node, "w/2", "b");
+    let mut stream = node.watch();
+    let request = WatchRequest { start_revision: 2, ..WatchRequest::new(KeyRange::prefix("w/")) };
+    stream.create(request).expect("a watcher");
+    put(&node, "x", "not watched");
+    put(&node, "w/3", "c");
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        for response in block_on(stream.next()).expect("the node runs") {
+            if let WatchKind::Events { events, .. } = response.kind {
+                seen.extend(events.iter().map(|event| event.event.record.key.clone()));
+            }
+        }
+    }
+    assert_eq!(seen, ["w/1", "w/2", "w/3"]);
+}
+
+#[test]
+fn hash_depends_on_content_only() {
+    let disks = [MemoryDisk::default(), MemoryDisk::default()];
+    let hashes = disks.map(|disk| {
+        let node = open(&disk, 1);
+        for number in 0..100 {
+            put(&node, &format!("h/{}", number % 10), &number.to_string());
+        }
+        block_on(node.compact(CompactRequest { revision: 50, physical: true })).expect("a compaction");
+        block_on(node.hash_kv(0))
+            .map(|response| (response.hash, response.compact_revision, response.hash_revision))
+    });
+    assert_eq!(hashes[0], hashes[1]);
+    assert!(matches!(hashes[0], Ok((_, 50, 101))));
+}
+
+#[test]
+fn content_is_equal_after_compaction_crash_and_replay() {
+    let disk = MemoryDisk::default();
+    let node = open_with(&disk, NodeConfig { flush_bytes: 4096, ..NodeConfig::default() });
+    for number in 0..500 {
+        put(&node, &format!("c/{}", number % 20), &number.to_string());
+        if number % 50 == 49 {
+            let revision = node.header().revision - 5;
+            block_on(node.compact(CompactRequest { revision, physical: number % 100 == 99 }))
+                .expect("a compaction");
+        }
+    }
+    let before = (all(&node).kvs, block_on(node.hash_kv(0)).expect("a hash").hash);
+    drop(node);
+    let node = open(&disk, 2);
+    assert_eq!(all(&node).kvs, before.0);
+    assert_eq!(block_on(node.hash_kv(0)).expect("a hash").hash, before.1);
+}
+
+#[test]
+fn after_a_shutdown_everything_is_refused() {
+    let disk = MemoryDisk::default();
+    let node = open(&disk, 1);
+    put(&node, "a", "1");
+    node.shutdown();
+    node.shutdown();
+    assert_eq!(block_on(node.put(put_request("a", "2"))).map(drop), Err(Error::Stopped));
+    assert_eq!(block_on(node.range(RangeRequest::new(KeyRange::all()))).map(drop), Err(Error::Stopped));
+}

@@ -1,0 +1,248 @@
+//! Where records are found by revision: first among the unflushed ones in memory, then in the cache of blocks,
+//! then in the record store.
+//!
+//! # Invariants
+//! - A record that the index shows is in at least one of the three places at every moment: it leaves memory only
+//!   after the flush that stored it has returned.
+//! - Unflushed records are in revision order.
+
+use super::block_cache::BlockCache;
+use crate::record::Record;
+use crate::revision::Revision;
+use crate::state::Values;
+use crate::storage::{RecordBlock, Records, StorageError};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// All records of the store, for reading from any thread and writing from the apply thread.
+pub(super) struct ValueStore {
+    unflushed: RwLock<VecDeque<Arc<Record>>>,
+    unflushed_bytes: AtomicUsize,
+    flushed: Condvar,
+    flushed_lock: Mutex<()>,
+    cache: BlockCache,
+    records: Arc<dyn Records>,
+}
+
+/// Bytes that a record takes in memory beside its payload.
+const RECORD_OVERHEAD_BYTES: usize = 160;
+
+impl ValueStore {
+    /// Over `records`, with a cache of `cache_bytes_max`.
+    pub(super) fn new(records: Arc<dyn Records>, cache_bytes_max: usize) -> Self {
+        Self {
+            unflushed: RwLock::default(),
+            unflushed_bytes: AtomicUsize::new(0),
+            flushed: Condvar::new(),
+            flushed_lock: Mutex::new(()),
+            cache: BlockCache::new(cache_bytes_max),
+            records,
+        }
+    }
+
+    /// The record store below.
+    pub(super) fn records(&self) -> &Arc<dyn Records> {
+        &self.records
+    }
+
+    /// Bytes of records that are not yet in the record store.
+    pub(super) fn unflushed_bytes(&self) -> usize {
+        self.unflushed_bytes.load(Ordering::Acquire)
+    }
+
+    /// The record at `revision`; `None` if it was never stored or was reclaimed.
+    pub(super) fn find(&self, revision: Revision) -> Result<Option<Record>, StorageError> {
+        if let Some(record) = find_in(&self.unflushed.read(), revision) {
+            return Ok(Some(record.as_ref().clone()));
+        }
+        Ok(self.block(revision)?.and_then(|block| block.get(revision).cloned()))
+    }
+
+    /// Reads many records. Revisions that follow each other closely share one block, so that a page of keys that
+    /// were written together costs few look-ups. `visit` gets the position in `revisions` and the record.
+    ///
+    /// # Errors
+    /// The medium failed, or a record that must exist is missing.
+    pub(super) fn read_many(
+        &self,
+        revisions: impl ExactSizeIterator<Item = Revision>,
+        mut visit: impl FnMut(usize, &Record),
+    ) -> Result<(), StorageError> {
+        let mut block: Option<Arc<RecordBlock>> = None;
+        for (position, revision) in revisions.enumerate() {
+            if let Some(record) = block.as_ref().and_then(|block| block.get(revision)) {
+                visit(position, record);
+                continue;
+            }
+            let unflushed = find_in(&self.unflushed.read(), revision).cloned();
+            if let Some(record) = unflushed {
+                visit(position, &record);
+                continue;
+            }
+            let found = self.block(revision)?;
+            match found.as_ref().and_then(|block| block.get(revision)) {
+                Some(record) => visit(position, record),
+                None => return Err(missing(revision)),
+            }
+            block = found;
+        }
+        Ok(())
+    }
+
+    /// Visits every record with `first <= main <= last` in order, wherever it lies. `last` must have been published
+    /// before the call.
+    ///
+    /// # Errors
+    /// The medium failed.
+    pub(super) fn scan(
+        &self,
+        first: i64,
+        last: i64,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let mut next = Revision::first(first);
+        while next.main <= last {
+            match self.unflushed_from(next) {
+                // Everything published is in the record store up to the boundary: a flush stores before it forgets.
+                Unflushed::StartsAt(boundary) => {
+                    let mut stopped = false;
+                    self.records.scan(next.main, last.min(boundary.main), &mut |record| {
+                        if record.revision < next || record.revision >= boundary {
+                            return ControlFlow::Continue(());
+                        }
+                        let flow = visit(record);
+                        stopped = flow.is_break();
+                        flow
+                    })?;
+                    if stopped {
+                        return Ok(());
+                    }
+                    next = boundary;
+                }
+                Unflushed::Holds(chunk) => {
+                    let Some(newest) = chunk.last() else { return Ok(()) };
+                    next = Revision { sub: newest.revision.sub + 1, ..newest.revision };
+                    for record in &chunk {
+                        if record.revision.main > last || visit(record).is_break() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the memory says of `next` and after it.
+    fn unflushed_from(&self, next: Revision) -> Unflushed {
+        const CHUNK: usize = 256;
+        let unflushed = self.unflushed.read();
+        match unflushed.front() {
+            None => Unflushed::StartsAt(Revision { main: i64::MAX, sub: 0 }),
+            Some(front) if front.revision > next => Unflushed::StartsAt(front.revision),
+            Some(_) => {
+                let start = unflushed.partition_point(|record| record.revision < next);
+                Unflushed::Holds(unflushed.iter().skip(start).take(CHUNK).cloned().collect())
+            }
+        }
+    }
+
+    /// The unflushed records up to and including main revision `last`.
+    pub(super) fn unflushed_up_to(&self, last: i64) -> Vec<Arc<Record>> {
+        let unflushed = self.unflushed.read();
+        unflushed.iter().take_while(|record| record.revision.main <= last).cloned().collect()
+    }
+
+    /// Forgets unflushed records up to and including main revision `last`: the record store has them.
+    pub(super) fn forget_up_to(&self, last: i64) {
+        let mut freed = 0;
+        let kept = {
+            let mut unflushed = self.unflushed.write();
+            let keep_from = unflushed.partition_point(|record| record.revision.main <= last);
+            let kept = unflushed.split_off(keep_from);
+            std::mem::replace(&mut *unflushed, kept)
+        };
+        for record in &kept {
+            freed += record_bytes(record);
+        }
+        drop(kept);
+        self.unflushed_bytes.fetch_sub(freed, Ordering::AcqRel);
+        let _guard = self.flushed_lock.lock();
+        self.flushed.notify_all();
+    }
+
+    /// Blocks while more than `bytes_max` are unflushed and `keep_waiting` says so.
+    pub(super) fn wait_below(&self, bytes_max: usize, keep_waiting: impl Fn() -> bool) {
+        let mut guard = self.flushed_lock.lock();
+        while self.unflushed_bytes() > bytes_max && keep_waiting() {
+            self.flushed.wait_for(&mut guard, std::time::Duration::from_millis(100));
+        }
+    }
+
+    fn block(&self, revision: Revision) -> Result<Option<Arc<RecordBlock>>, StorageError> {
+        if let Some(block) = self.cache.get(revision) {
+            return Ok(Some(block));
+        }
+        let block = self.records.read(revision)?;
+        if let Some(block) = &block {
+            self.cache.insert(block.clone());
+        }
+        Ok(block)
+    }
+}
+
+/// Where a scan finds its next records.
+enum Unflushed {
+    /// In the record store, below this revision.
+    StartsAt(Revision),
+    /// Here; nothing if the scan has passed the newest record.
+    Holds(Vec<Arc<Record>>),
+}
+
+impl Values for ValueStore {
+    fn load(&self, revision: Revision) -> Result<Arc<Record>, StorageError> {
+        if let Some(record) = find_in(&self.unflushed.read(), revision) {
+            return Ok(record.clone());
+        }
+        let block = self.block(revision)?;
+        match block.and_then(|block| block.get(revision).cloned()) {
+            Some(record) => Ok(Arc::new(record)),
+            None => Err(missing(revision)),
+        }
+    }
+
+    fn store(&self, record: Arc<Record>) {
+        self.unflushed_bytes.fetch_add(record_bytes(&record), Ordering::AcqRel);
+        self.unflushed.write().push_back(record);
+    }
+}
+
+impl std::fmt::Debug for ValueStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ValueStore").field("unflushed_bytes", &self.unflushed_bytes()).finish_non_exhaustive()
+    }
+}
+
+fn find_in(unflushed: &VecDeque<Arc<Record>>, revision: Revision) -> Option<&Arc<Record>> {
+    if unflushed.front().is_none_or(|first| first.revision > revision) {
+        return None;
+    }
+    let position = unflushed.binary_search_by_key(&revision, |record| record.revision).ok()?;
+    unflushed.get(position)
+}
+
+fn record_bytes(record: &Record) -> usize {
+    record.payload_bytes() + RECORD_OVERHEAD_BYTES
+}
+
+fn missing(revision: Revision) -> StorageError {
+    StorageError::Corrupt {
+        path: "records".into(),
+        offset: 0,
+        expected: format!("a record at revision {revision}"),
+        found: "none".into(),
+    }
+}

@@ -8,6 +8,8 @@
 
 mod case;
 mod contents;
+#[cfg(test)]
+mod controls;
 mod damage;
 mod generate;
 mod harness;
@@ -36,7 +38,6 @@ pub use random::{
     agrees_with_the_model, survives_a_cut_at_every_operation, survives_a_cut_during_recovery,
     survives_a_full_medium, survives_io_errors, survives_read_errors, survives_short_writes,
 };
-
 pub use restarts::{
     a_broken_snapshot_changes_nothing, a_snapshot_is_all_or_nothing, a_snapshot_replaces_everything,
     everything_survives_a_purged_log,
@@ -61,7 +62,13 @@ pub fn run(make: Make<'_>, config: &SuiteConfig) {
     crate::conformance_tests! { @list calls (make, config) }
 }
 
-/// Makes a `#[test]` of every test of the suite. Takes an expression of type `fn() -> Box<dyn Harness>`.
+/// Makes a `#[test]` of every test of the suite. Takes a `fn() -> Box<dyn Harness>`, or a closure that is one.
+///
+/// ```text
+/// mod suite {
+///     coffer_core::conformance_tests!(|| Box::new(MyHarness::new()));
+/// }
+/// ```
 #[macro_export]
 macro_rules! conformance_tests {
     // The one list of all tests.
@@ -107,8 +114,9 @@ macro_rules! conformance_tests {
         $(
             #[test]
             fn $test() {
-                use $crate::storage::conformance::{SuiteConfig, $test};
-                $test(&$make, &SuiteConfig::from_env());
+                use $crate::storage::conformance::{Harness, SuiteConfig, $test};
+                let make: fn() -> Box<dyn Harness> = $make;
+                $test(&make, &SuiteConfig::from_env());
             }
         )*
     };

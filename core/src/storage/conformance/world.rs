@@ -24,6 +24,9 @@ pub(super) enum Step {
     Reopen,
 }
 
+/// Throws of the die in [`World::next_steps`] that stand for a purge, a drop, a reclaim, an installation, a reopening.
+const RARE_KINDS: [u32; 5] = [70, 80, 85, 90, 97];
+
 /// What the store acknowledged, and what it may hold beyond that.
 #[derive(Debug, Default)]
 pub(super) struct World {
@@ -223,9 +226,14 @@ impl World {
         Ok(())
     }
 
-    /// Some steps that core could take next.
-    pub(super) fn next_steps(&mut self, rng: &mut SmallRng) -> Vec<Step> {
-        match rng.random_range(0..100) {
+    /// Some steps that core could take next. Which kind they are is random, but in some turns it is the turn of a
+    /// rare one, so that no script goes without.
+    fn next_steps(&mut self, rng: &mut SmallRng, turn: usize) -> Vec<Step> {
+        let die = match turn % 6 {
+            5 => RARE_KINDS[turn / 6 % RARE_KINDS.len()],
+            _ => rng.random_range(0..100),
+        };
+        match die {
             0..48 => vec![self.group(rng)],
             48..66 => vec![self.flush(rng)],
             66..76 => self.records.applied().map(Step::Purge).into_iter().collect(),
@@ -332,8 +340,8 @@ pub(super) fn run_into(
     fault: Option<Fault>,
 ) -> Result<(), StorageError> {
     let mut opened = reopen(harness, world)?;
-    for _ in 0..steps {
-        for step in world.next_steps(rng) {
+    for turn in 0..steps {
+        for step in world.next_steps(rng, turn) {
             if let Step::Reopen = step {
                 drop(opened);
                 opened = reopen(harness, world)?;

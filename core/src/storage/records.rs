@@ -141,6 +141,10 @@ pub trait Records: Send + Sync + 'static {
     /// Rewrites or removes some of what is mostly dead, and merges what is small: one slice of background work that
     /// copies at most about `copy_bytes_max`.
     ///
+    /// A dead tombstone stays as long as an older record of its key is on the medium: without it a restart, which
+    /// knows nothing of what was dropped, would find the key alive. (Of other dead records any may go first: the
+    /// index takes what lies before a gap in the versions for dead.)
+    ///
     /// # Errors
     /// I/O or damage. A failure leaves the old content in place, and poisons only if it is unknown what the medium
     /// holds.

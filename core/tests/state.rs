@@ -1,4 +1,4 @@
-//! The state machine from outside: stories of its semantics, a model, and its purity.
+//! The state machine from outside: stories of its semantics, a model, its formats, and its purity.
 
 #[cfg(test)]
 #[path = "state/harness.rs"]
@@ -7,3 +7,19 @@ mod harness;
 #[cfg(test)]
 #[path = "state/stories.rs"]
 mod stories;
+
+#[cfg(test)]
+#[path = "state/checks.rs"]
+mod checks;
+
+#[cfg(test)]
+#[path = "state/hashes.rs"]
+mod hashes;
+
+#[cfg(test)]
+#[path = "state/readers.rs"]
+mod readers;
+
+#[cfg(test)]
+#[path = "state/purity.rs"]
+mod purity;

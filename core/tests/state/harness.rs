@@ -42,12 +42,17 @@ impl Store {
     }
 
     pub(crate) fn apply_all(&mut self, commands: Vec<Command>) -> Vec<Answer> {
-        let mut proposals = Vec::new();
-        for command in commands {
-            self.index += 1;
-            proposals.push(Proposal { id: RequestId { member: 1, boot: 1, sequence: self.index }, command });
-        }
+        let proposals = self.proposals(commands);
         self.apply_proposals(&proposals)
+    }
+
+    /// Gives commands an identity.
+    pub(crate) fn proposals(&mut self, commands: Vec<Command>) -> Vec<Proposal> {
+        let mut identify = |command| {
+            self.index += 1;
+            Proposal { id: RequestId { member: 1, boot: 1, sequence: self.index }, command }
+        };
+        commands.into_iter().map(&mut identify).collect()
     }
 
     pub(crate) fn apply_proposals(&mut self, proposals: &[Proposal]) -> Vec<Answer> {

@@ -23,3 +23,18 @@ mod readers;
 #[cfg(test)]
 #[path = "state/purity.rs"]
 mod purity;
+
+#[cfg(test)]
+#[path = "state/commands.rs"]
+mod commands;
+#[cfg(test)]
+#[path = "state/naive.rs"]
+mod naive;
+
+#[cfg(test)]
+#[path = "state/model.rs"]
+mod model;
+
+#[cfg(test)]
+#[path = "state/formats.rs"]
+mod formats;

@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Drops what pruning finds, from the index and from the records.
 fn prune_slice(store: &Store, keys_max: usize) {
     let mut dead = Vec::new();
-    store.reader().prune(b"", keys_max, &mut dead);
+    store.reader().prune(b"", keys_max, i64::MAX, &mut dead);
     store.values.0.lock().unwrap().retain(|revision, _| !dead.contains(revision));
 }
 

@@ -45,6 +45,8 @@ struct Medium {
     purges_lazily: bool,
     log: RwLock<LogImage>,
     records: RwLock<RecordsImage>,
+    /// Held while a flush or an installation happens: a power cut comes before or after it.
+    records_change: Mutex<()>,
     faults: Faults,
     session: Mutex<Weak<Session>>,
 }
@@ -103,7 +105,11 @@ impl MemoryDisk {
         }
         let mut rng = SmallRng::seed_from_u64(seed);
         self.medium.log.write().crash(&mut rng);
-        self.medium.records.write().crash(&mut rng);
+        let _alone = self.medium.records_change.lock();
+        let kept = self.medium.records.write().crash(&mut rng);
+        if let Some(pending) = kept {
+            pending.apply(&self.medium.records);
+        }
         self.medium.faults.disarm();
     }
 

@@ -162,7 +162,11 @@ impl World {
         let said = self.committed.max(self.in_flight.1).max(found.purged);
         assert!(log.state.committed <= said, "{:?} was never called committed", log.state.committed);
         self.committed = self.committed.max(log.state.committed);
-        self.last_group = (found.clone(), Vec::new(), Vec::new());
+        if self.in_flight.0.is_empty() {
+            self.last_group.1.append(&mut self.purges);
+        } else {
+            self.last_group = (found.clone(), Vec::new(), Vec::new());
+        }
         self.log = found;
         self.purges.clear();
         self.in_flight = Default::default();

@@ -11,7 +11,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 const PATH: &str = "mem:log";
 
@@ -85,9 +85,10 @@ impl Log for MemoryLog {
     }
 
     fn write(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
-        self.check()?;
         let medium = Arc::clone(&self.medium);
         let mut image = medium.log.write();
+        // Under the lock, because a power cut may have come while this waited for it.
+        self.check()?;
         image.check_continues(ops);
         let mut steps = steps(ops, committed);
         if let Err(strike) = medium.faults.mutate(Operation::Write, PATH) {
@@ -113,8 +114,8 @@ impl Log for MemoryLog {
     }
 
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
-        self.check()?;
         let mut image = self.medium.log.write();
+        self.check()?;
         if image.hidden >= Some(up_to) {
             return Ok(());
         }
@@ -127,7 +128,7 @@ impl Log for MemoryLog {
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
-        Arc::new(MemoryLogReader { medium: self.medium.clone(), session: self.session.clone() })
+        Arc::new(MemoryLogReader { medium: self.medium.clone(), session: Arc::downgrade(&self.session) })
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -138,7 +139,8 @@ impl Log for MemoryLog {
 #[derive(Debug)]
 struct MemoryLogReader {
     medium: Arc<Medium>,
-    session: Arc<Session>,
+    /// A reader does not keep the store open.
+    session: Weak<Session>,
 }
 
 impl LogReader for MemoryLogReader {
@@ -148,7 +150,10 @@ impl LogReader for MemoryLogReader {
         bytes_max: u64,
         visit: &mut dyn FnMut(LogEntry) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        self.session.check()?;
+        match self.session.upgrade() {
+            Some(session) => session.check()?,
+            None => return Err(StorageError::Poisoned { reason: "the store was closed".into() }),
+        }
         self.medium.faults.read("read", PATH)?;
         let truncations = self.medium.log.read().durable.truncations;
         let (mut next, mut bytes, mut begun) = (range.start, 0u64, false);

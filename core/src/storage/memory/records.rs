@@ -23,8 +23,8 @@ use std::sync::Arc;
 const PATH: &str = "mem:records";
 /// Below every revision.
 const OLDEST: Revision = Revision { main: i64::MIN, sub: 0 };
-/// Records that an installation gathers before it stores them.
-const INSTALL_CHUNK: usize = 64;
+/// Records or revisions that are handled in one hold of a lock.
+const CHUNK: usize = 256;
 
 /// The records half of an open [`MemoryDisk`](super::MemoryDisk).
 #[derive(Debug)]
@@ -45,12 +45,13 @@ pub(super) struct RecordsImage {
 }
 
 #[derive(Debug, Default)]
-struct Generation {
+pub(super) struct Generation {
     blocks: RwLock<Blocks>,
 }
 
+/// A change that is all or nothing.
 #[derive(Debug)]
-enum Pending {
+pub(super) enum Pending {
     Flush(Vec<Arc<Record>>, Checkpoint),
     Install(Arc<Generation>, Checkpoint),
 }
@@ -76,18 +77,20 @@ impl MemoryRecords {
 
     /// Performs the operations that would make `pending` durable, then makes it visible.
     fn commit(&self, pending: Pending, operations: &[Operation]) -> Result<(), StorageError> {
-        let mut image = self.medium.records.write();
+        let _alone = self.medium.records_change.lock();
+        // Again, because a power cut may have come while this waited for the lock.
+        self.session.check()?;
         let mut written = false;
         for &operation in operations {
             if let Err(Strike { fault, error }) = self.medium.faults.mutate(operation, PATH) {
                 // A power cut may keep what was written; a failed write or sync has lost it.
-                image.pending = (written && fault == Fault::Crash).then_some(pending);
+                self.medium.records.write().pending = (written && fault == Fault::Crash).then_some(pending);
                 *self.poisoned.lock() = Some(error.to_string());
                 return Err(error);
             }
             written = true;
         }
-        image.apply(pending);
+        pending.apply(&self.medium.records);
         Ok(())
     }
 
@@ -185,7 +188,7 @@ impl Records for MemoryRecords {
     fn drop_revisions(&self, dead: &[Revision]) {
         let generation = self.medium.records.read().generation.clone();
         // In chunks, so that readers get in between.
-        for chunk in dead.chunks(256) {
+        for chunk in dead.chunks(CHUNK) {
             let mut blocks = generation.blocks.write();
             chunk.iter().for_each(|&revision| blocks.mark_dead(revision));
         }
@@ -224,7 +227,7 @@ impl Records for MemoryRecords {
             );
             last = Some(record.revision);
             chunk.push(record);
-            if chunk.len() == INSTALL_CHUNK {
+            if chunk.len() == CHUNK {
                 blocks.append(chunk.iter());
                 chunk.clear();
             }
@@ -265,12 +268,9 @@ impl RecordsImage {
         }
     }
 
-    pub(super) fn crash(&mut self, rng: &mut SmallRng) {
-        if let Some(pending) = self.pending.take()
-            && rng.random_bool(0.5)
-        {
-            self.apply(pending);
-        }
+    /// What of the unsynced the power cut keeps.
+    pub(super) fn crash(&mut self, rng: &mut SmallRng) -> Option<Pending> {
+        self.pending.take().filter(|_| rng.random_bool(0.5))
     }
 
     pub(super) fn damage(&mut self, rng: &mut SmallRng) -> Option<String> {
@@ -288,16 +288,26 @@ impl RecordsImage {
         self.damaged = Some(damaged);
         Some(name)
     }
+}
 
-    fn apply(&mut self, pending: Pending) {
-        match pending {
+impl Pending {
+    /// Makes this visible. Readers get in between: the records of a flush may show before its checkpoint does.
+    pub(super) fn apply(self, image: &RwLock<RecordsImage>) {
+        match self {
             Pending::Flush(records, checkpoint) => {
-                self.generation.blocks.write().append(records.iter().map(|record| &**record));
-                self.checkpoint = Some(checkpoint);
+                let generation = image.read().generation.clone();
+                for chunk in records.chunks(CHUNK) {
+                    generation.blocks.write().append(chunk.iter().map(|record| &**record));
+                }
+                image.write().checkpoint = Some(checkpoint);
             }
             Pending::Install(generation, checkpoint) => {
-                self.generation = generation;
-                self.checkpoint = Some(checkpoint);
+                let mut image = image.write();
+                let old = std::mem::replace(&mut image.generation, generation);
+                image.checkpoint = Some(checkpoint);
+                // The old content may take its time to go; readers need not wait for that.
+                drop(image);
+                drop(old);
             }
         }
     }

@@ -80,11 +80,16 @@ fn append(index: u64, length: usize) -> LogOp {
 fn an_open_disk_is_in_use_until_both_halves_are_dropped() {
     let disk = MemoryDisk::new();
     let (log, records) = disk.open().unwrap();
+    let reader = log.reader();
     assert!(matches!(disk.open(), Err(StorageError::InUse { .. })));
     drop(log);
     assert!(matches!(disk.open(), Err(StorageError::InUse { .. })));
     drop(records);
-    disk.open().unwrap();
+    let _reopened = disk.open().unwrap();
+    assert!(
+        reader.read(0..9, 1, &mut |_| ControlFlow::Continue(())).is_err(),
+        "a reader of a closed store reads"
+    );
 }
 
 #[test]

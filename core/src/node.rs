@@ -79,7 +79,8 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Corrupt`] or [`Error::Fatal`] if what is stored cannot be read.
-    pub fn open(config: NodeConfig, log: Box<dyn Log>, records: Arc<dyn Records>) -> Result<Node, Error> {
+    pub fn open(config: NodeConfig, mut log: Box<dyn Log>, records: Arc<dyn Records>) -> Result<Node, Error> {
+        join_log_and_records(log.as_mut(), records.as_ref())?;
         let state = load_state(records.as_ref())?;
         let reader = state.reader();
         let state = Arc::new(Mutex::new(state));
@@ -424,6 +425,23 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shutdown();
+    }
+}
+
+/// Checks that the log goes on where the records end. Where a snapshot was installed and the log's purge was lost, it
+/// is purged again.
+fn join_log_and_records(log: &mut dyn Log, records: &dyn Records) -> Result<(), Error> {
+    let applied = records.checkpoint().map(|checkpoint| checkpoint.applied);
+    let state = log.state();
+    if state.covers(applied) {
+        return Ok(());
+    }
+    match applied {
+        Some(applied) if state.purged.is_none_or(|purged| purged < applied) => Ok(log.purge(applied)?),
+        _ => Err(Error::Corrupt(format!(
+            "the log begins after {:?}, but the records end at {applied:?}: what lies between is missing",
+            state.purged
+        ))),
     }
 }
 

@@ -78,7 +78,8 @@ fn many_leases_end_while_writes_go_on() {
     let mut puts_while_ending = 0;
     loop {
         let left = block_on(node.lease_list()).expect("a list").leases.len() as u64;
-        block_on(node.put(PutRequest { key: "other".into(), ..PutRequest::default() })).expect("a put succeeds");
+        block_on(node.put(PutRequest { key: "other".into(), ..PutRequest::default() }))
+            .expect("a put succeeds");
         puts_while_ending += u64::from(0 < left && left < LEASES);
         if left == 0 {
             break;

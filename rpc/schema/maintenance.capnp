@@ -1,0 +1,61 @@
+@0xed071b8fdb541834;
+# Coffer: looking after members and the cluster.
+
+using Types = import "types.capnp";
+
+interface Maintenance {
+  status @0 StatusRequest -> StatusResult;
+  hashKv @1 HashKvRequest -> HashKvResult;
+}
+
+interface Cluster {
+  info @0 () -> ClusterInfo;
+}
+
+struct StatusRequest { deadlineMs @0 :UInt32; }
+
+struct StatusResponse {
+  header @0 :Types.Header;
+  version @1 :Text;
+  dbSizeBytes @2 :UInt64;
+  dbSizeInUseBytes @3 :UInt64;
+  leader @4 :UInt64;
+  raftIndex @5 :UInt64;
+  raftAppliedIndex @6 :UInt64;
+  raftTerm @7 :UInt64;
+  isLearner @8 :Bool;
+  compactRevision @9 :Int64;
+  keys @10 :UInt64;
+  leases @11 :UInt64;
+  watchers @12 :UInt64;
+  backend @13 :Text;
+  sealed @14 :Bool;
+  errors @15 :List(Text);
+}
+
+struct StatusResult { union { ok @0 :StatusResponse; err @1 :Types.Error; } }
+
+struct HashKvRequest {
+  revision @0 :Int64;
+  deadlineMs @1 :UInt32;
+}
+
+struct HashKvResponse {
+  header @0 :Types.Header;
+  hash @1 :UInt32;
+  compactRevision @2 :Int64;
+  hashRevision @3 :Int64;
+}
+
+struct HashKvResult { union { ok @0 :HashKvResponse; err @1 :Types.Error; } }
+
+struct ClusterInfo {
+  header @0 :Types.Header;
+  members @1 :List(Member);
+
+  struct Member {
+    id @0 :UInt64;
+    clientUrls @1 :List(Text);
+    isLearner @2 :Bool;
+  }
+}

@@ -21,6 +21,6 @@ mod link;
 mod network;
 mod output;
 
-pub use link::{Counters, Fault, Limits};
 pub(crate) use link::{Budget, Link};
+pub use link::{Counters, Fault, Limits};
 pub(crate) use network::{Network, Transport};

@@ -74,6 +74,15 @@ impl Ticker {
 
     /// Runs `future`, at most until `at`; `None` if it was cut off.
     pub(crate) async fn within<F: Future>(&self, at: Instant, future: F) -> Option<F::Output> {
+        self.race(future, || self.at(at)).await
+    }
+
+    /// Runs `future`, at most for `time` from when it first waits; `None` if it was cut off.
+    pub(crate) async fn limit<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
+        self.race(future, || self.after(time)).await
+    }
+
+    async fn race<F: Future>(&self, future: F, make: impl Fn() -> Deadline) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut deadline = None;
         poll_fn(|cx| {
@@ -81,7 +90,7 @@ impl Ticker {
                 return Poll::Ready(Some(output));
             }
             // Only what really waits takes a slot.
-            let deadline = deadline.get_or_insert_with(|| self.at(at));
+            let deadline = deadline.get_or_insert_with(&make);
             Pin::new(deadline).poll(cx).map(|()| None)
         })
         .await

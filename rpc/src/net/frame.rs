@@ -181,7 +181,9 @@ mod tests {
     fn frames_survive_any_cut() {
         let one: Vec<u8> = (0..200_000u32).map(|i| i as u8).collect();
         let two: Vec<u8> = (0..48u8).collect();
-        for segments in [vec![&two[..]], vec![&one[..], &two[..]], vec![&two[..], &one[..], &two[..]], vec![&[][..]]] {
+        for segments in
+            [vec![&two[..]], vec![&one[..], &two[..]], vec![&two[..], &one[..], &two[..]], vec![&[][..]]]
+        {
             let bytes = frame(&segments);
             for piece in [1, 3, 8, 4096, 1 << 20] {
                 let read = read(&bytes, piece);

@@ -65,7 +65,12 @@ impl Network {
             Ok(())
         });
         let inner = Rc::new(Inner { link, stream, input: RefCell::default(), side });
-        Self { inner: Rc::downgrade(&inner), connection: Some(Connection(inner)), flusher: flusher.shared(), side }
+        Self {
+            inner: Rc::downgrade(&inner),
+            connection: Some(Connection(inner)),
+            flusher: flusher.shared(),
+            side,
+        }
     }
 }
 
@@ -121,7 +126,9 @@ impl capnp_rpc::Connection<Side> for Connection {
         Box::new(Outgoing { message, link: self.0.link.clone() })
     }
 
-    fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn capnp_rpc::IncomingMessage>>, capnp::Error> {
+    fn receive_incoming_message(
+        &mut self,
+    ) -> Promise<Option<Box<dyn capnp_rpc::IncomingMessage>>, capnp::Error> {
         // What is buffered already needs no future.
         match self.0.take_buffered() {
             Ok(Some(message)) => Promise::ok(Some(message)),
@@ -186,7 +193,9 @@ impl Inner {
         if input.unread().is_empty() || !self.link.may_read() {
             return Ok(None);
         }
-        let Some(header) = frame::header(input.unread(), self.link.frame_bytes_max())? else { return Ok(None) };
+        let Some(header) = frame::header(input.unread(), self.link.frame_bytes_max())? else {
+            return Ok(None);
+        };
         let table = header.bytes;
         if input.unread().len() < table + header.words * 8 {
             return Ok(None);
@@ -223,7 +232,9 @@ impl Inner {
         while !segments.is_complete() {
             let bytes = poll_fn(|cx| {
                 self.poll_interrupt(cx, true, &mut deadline)?;
-                self.stream.poll_with(|stream| stream.poll_read(cx, segments.unfilled())).map_err(|e| Fault::Io(e.to_string()))
+                self.stream
+                    .poll_with(|stream| stream.poll_read(cx, segments.unfilled()))
+                    .map_err(|e| Fault::Io(e.to_string()))
             })
             .await?;
             if bytes == 0 {

@@ -1,10 +1,10 @@
 //! What a connection has to send, and the task that sends it.
 
+use super::frame;
 use super::link::{Fault, Link, wake};
 use super::network::{Message, SharedStream};
-use super::frame;
 use crate::ticker::Deadline;
-use futures_io::{AsyncWrite, IoSlice};
+use futures_io::IoSlice;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -55,7 +55,8 @@ impl Output {
     pub(super) fn push(&mut self, message: &Rc<Message>) -> usize {
         let segments = message.get_segments_for_output();
         let body: usize = segments.iter().map(|segment| segment.len()).sum();
-        let share = body >= SHARED_BYTES_MIN && segments.iter().any(|segment| segment.len() >= SHARED_BYTES_MIN);
+        let share =
+            body >= SHARED_BYTES_MIN && segments.iter().any(|segment| segment.len() >= SHARED_BYTES_MIN);
         let copied = if share { 0 } else { body };
         let tail = match self.queue.back_mut() {
             Some(Piece::Copied(tail)) if tail.len() + copied <= COPIED_BYTES => tail,
@@ -211,7 +212,8 @@ async fn write_all(link: &Link, stream: &SharedStream) -> Result<(), Fault> {
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Io(error.to_string()))),
                     Poll::Pending => {
-                        let stall = stall.get_or_insert_with(|| state.ticker.after(state.limits.stall_timeout));
+                        let stall =
+                            stall.get_or_insert_with(|| state.ticker.after(state.limits.stall_timeout));
                         if Pin::new(stall).poll(cx).is_ready() {
                             return Poll::Ready(Err(Fault::WriteStalled));
                         }

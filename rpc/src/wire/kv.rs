@@ -101,8 +101,7 @@ pub(crate) fn put_put_request(request: &PutRequest, mut to: put_request::Builder
 }
 
 pub(crate) fn get_put_request(from: put_request::Reader<'_>) -> Result<PutRequest, Error> {
-    let (key, value) =
-        copy_pair(from.get_key().map_err(malformed)?, from.get_value().map_err(malformed)?);
+    let (key, value) = copy_pair(from.get_key().map_err(malformed)?, from.get_value().map_err(malformed)?);
     Ok(PutRequest {
         key,
         value,

@@ -50,10 +50,7 @@ pub(crate) fn txn_request(request: &TxnRequest) -> usize {
     };
     let compares = request.compare.iter().map(|compare| {
         let value = if let CompareTarget::Value(value) = &compare.target { value.len() } else { 0 };
-        OP_WORDS
-            + bytes(compare.range.start().len())
-            + bytes(compare.range.wire_end().len())
-            + bytes(value)
+        OP_WORDS + bytes(compare.range.start().len()) + bytes(compare.range.wire_end().len()) + bytes(value)
     });
     let ops = request.success.iter().chain(&request.failure).map(op);
     FRAME_WORDS + compares.sum::<usize>() + ops.sum::<usize>()

@@ -40,13 +40,17 @@ fn range() -> impl Strategy<Value = KeyRange> {
 
 fn put_request() -> impl Strategy<Value = PutRequest> {
     (name(), 0u8..3, select(vec![0i64, 0, 0, 1, 2, 3]), any::<[bool; 3]>(), any::<u8>()).prop_map(
-        |(name, value, lease, [prev_kv, ignore_value, ignore_lease], rare)| PutRequest {
-            key: Bytes::from_static(name.as_bytes()),
-            value: Bytes::copy_from_slice(&vec![value; value as usize]),
-            lease: LeaseId(lease),
-            prev_kv,
-            ignore_value: ignore_value && rare < 80,
-            ignore_lease: ignore_lease && (40..120).contains(&rare),
+        |(name, value, lease, [prev_kv, ignore_value, ignore_lease], rare)| {
+            let ignore_value = ignore_value && rare < 80;
+            let ignore_lease = ignore_lease && (40..120).contains(&rare);
+            PutRequest {
+                key: Bytes::from_static(name.as_bytes()),
+                value: if ignore_value { Bytes::new() } else { vec![value; value as usize].into() },
+                lease: if ignore_lease { LeaseId::NONE } else { LeaseId(lease) },
+                prev_kv,
+                ignore_value,
+                ignore_lease,
+            }
         },
     )
 }

@@ -18,7 +18,7 @@ fn batch() -> Vec<Proposal> {
         compare: vec![
             Compare { range: key("k"), result: CompareResult::Greater, target: CompareTarget::Mod(300) },
             Compare {
-                range: KeyRange::all(),
+                range: KeyRange::from("a"),
                 result: CompareResult::NotEqual,
                 target: CompareTarget::Value("v".into()),
             },
@@ -63,7 +63,7 @@ fn a_batch_has_these_bytes() {
     assert_eq!(decode_batch(bytes), Ok(batch()));
 }
 
-const BATCH: &str = "010801f403030104036b65790576616c7565038202010101610162830302020100016bd80403030200017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c";
+const BATCH: &str = "010801f403030104036b65790576616c7565038202010101610162830302020100016bd8040303020161017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c";
 
 #[test]
 fn a_checkpoint_has_these_bytes() {

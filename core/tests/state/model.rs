@@ -141,7 +141,7 @@ proptest! {
             match nuisance {
                 0 => restart(&mut other),
                 1 => prune_slice(&other, 2),
-                2 => drop(other.prune(1)),
+                2 => prune_slice(&other, 1),
                 _ => {}
             }
             let results = |answers: Vec<Answer>| -> Vec<_> {

@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -81,14 +81,17 @@ pub struct WatchHub {
 
 impl WatchHub {
     /// Starts the hub thread. Events up to `history.published()` are history to it.
+    ///
+    /// If the system has no thread to give, the hub [has failed](Self::has_failed) from the start.
     pub fn start(history: Arc<dyn History>, config: WatchConfig) -> WatchHub {
         let link = Arc::new(Link::new(history, config));
         let for_thread = link.clone();
-        let thread = std::thread::Builder::new()
-            .name("coffer-watch".into())
-            .spawn(move || run(&for_thread))
-            .expect("the system lets a process start a thread");
-        WatchHub { link, thread: Mutex::new(Some(thread)) }
+        let spawned = std::thread::Builder::new().name("coffer-watch".into()).spawn(move || run(&for_thread));
+        if let Err(error) = &spawned {
+            tracing::error!(%error, "the watch thread can not be started");
+            link.fail();
+        }
+        WatchHub { link, thread: Mutex::new(spawned.ok()) }
     }
 
     /// Hands over events once their last revision is published. For the apply thread: never blocks.
@@ -123,13 +126,17 @@ impl WatchHub {
         self.link.counters.read()
     }
 
+    /// Whether the thread panicked or never started: then every stream has ended and no event is delivered.
+    pub fn has_failed(&self) -> bool {
+        self.link.failed.load(Ordering::Acquire)
+    }
+
     /// Ends every stream and joins the thread. Idempotent.
     pub fn shutdown(&self) {
         self.link.stop();
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the watch thread had panicked");
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic was told when it happened.
+            let _ = thread.join();
         }
     }
 }
@@ -160,6 +167,10 @@ struct StopOnDrop<'a>(&'a Link);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the watch thread panicked: watch streams end");
+            self.0.fail();
+        }
         self.0.stop();
         for control in std::mem::take(&mut self.0.inbox.lock().controls) {
             if let Control::Open { shared, .. } = control {
@@ -215,6 +226,7 @@ pub(super) struct Link {
     wake: Condvar,
     next_stream: AtomicU64,
     next_key: AtomicU64,
+    failed: AtomicBool,
     counters: Counters,
 }
 
@@ -242,6 +254,7 @@ impl Link {
             wake: Condvar::new(),
             next_stream: AtomicU64::new(0),
             next_key: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
             counters: Counters::default(),
         }
     }
@@ -309,6 +322,11 @@ impl Link {
         inbox.lost = revision;
         drop(inbox);
         self.wake.notify_one();
+    }
+
+    fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.stop();
     }
 
     fn stop(&self) {

@@ -72,7 +72,8 @@ struct Told {
 struct Client {
     stream: WatchStream,
     watchers: BTreeMap<i64, Told>,
-    asked: i64,
+    /// The revision of the latest answer to a request for progress.
+    answered: i64,
 }
 
 struct World {
@@ -113,7 +114,7 @@ impl World {
         self.streams += 1;
         self.link.send(Control::Open { stream: self.streams, shared: shared.clone() });
         let stream = WatchStream::new(self.streams, shared, self.link.clone());
-        Client { stream, watchers: BTreeMap::new(), asked: 0 }
+        Client { stream, watchers: BTreeMap::new(), answered: 0 }
     }
 
     fn pump(&mut self) {
@@ -153,7 +154,6 @@ impl World {
                 self.read(stream);
             }
             Op::AskProgress { stream } => {
-                self.clients[stream].asked = self.store.published();
                 self.clients[stream].stream.request_progress();
             }
             Op::Compact { back } => {
@@ -211,8 +211,8 @@ impl World {
         true
     }
 
-    /// Lets everything happen that can, then compares with what must have happened.
-    fn finish(mut self) {
+    /// Lets everything happen that can.
+    fn settle(&mut self) {
         let mut busy = true;
         while busy {
             self.pump();
@@ -221,7 +221,22 @@ impl World {
                 busy |= self.read(stream);
             }
         }
+    }
+
+    /// Compares with what must have happened once everything has.
+    fn finish(mut self) {
+        self.settle();
+        let published = self.store.published();
+        for client in &mut self.clients {
+            client.answered = 0;
+            client.stream.request_progress();
+        }
+        self.settle();
         for client in &self.clients {
+            let mut active = client.watchers.values().filter(|told| !told.canceled).peekable();
+            let answers =
+                active.peek().is_some() && active.all(|told| told.request.start_revision <= published);
+            assert_eq!(client.answered, if answers { published } else { 0 });
             for (id, told) in &client.watchers {
                 assert!(told.created && !told.open, "{id}: {told:?}");
                 if !told.canceled {
@@ -243,6 +258,7 @@ fn wanted<'a>(told: &'a Told, log: &'a [Event]) -> impl Iterator<Item = &'a Even
 fn check(client: &mut Client, response: &WatchResponse, log: &[Event], compacted: bool) {
     if response.watch_ids == [-1] {
         assert_eq!(response.kind, WatchKind::Progress);
+        client.answered = response.revision;
         for told in client.watchers.values().filter(|told| told.created && !told.canceled) {
             check_progress(told, response.revision, log);
         }
@@ -296,6 +312,28 @@ fn check_events(told: &mut Told, events: &[WatchEvent], fragment: bool, log: &[E
     assert_eq!(following.record.revision, last, "more than was wanted");
     if !fragment && let Some(following) = wanted(told, log).nth(told.seen) {
         assert!(following.record.revision.main > last.main, "a revision was split");
+    }
+}
+
+#[test]
+fn an_answer_is_not_older_than_the_question() {
+    let mut world = World::new();
+    world.create(0, 0, Start::Now, 2);
+    world.pump();
+    let mut batches = Vec::new();
+    for _ in 0..2 {
+        batches.push(world.store.commit(&[put("c", "1")]));
+        world.run(Op::AskProgress { stream: 0 });
+        world.pump();
+        world.read(0);
+        assert_eq!(world.clients[0].answered, 0, "the hub has not seen the revision");
+    }
+    for batch in batches {
+        let revision = batch.revision;
+        world.link.publish(batch.into());
+        world.pump();
+        world.read(0);
+        assert_eq!(world.clients[0].answered, revision);
     }
 }
 

@@ -32,6 +32,7 @@ fn on_demand_progress_comes_after_the_events_before_it() {
 fn on_demand_progress_waits_for_watchers_that_read_history() {
     let rig = Rig::with(WatchConfig { catch_up_revisions: 1, ..WatchConfig::default() });
     rig.commit_many("a", 50, 10);
+    rig.settle();
     let mut reader = rig.reader();
     reader.stream.create(from(2, key("a"))).unwrap();
     reader.stream.create(key("b")).unwrap();

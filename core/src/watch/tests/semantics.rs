@@ -52,6 +52,7 @@ fn a_start_in_the_past_replays_history_then_goes_on_live() {
     for n in 2..=6 {
         rig.commit(&[put(if n % 2 == 0 { "a" } else { "b" }, n.to_string())]);
     }
+    rig.settle();
     let mut reader = rig.reader();
     reader.create(from(4, prefix("a")));
     assert_eq!(reader.told(), "0: 4.0 put a=4; 6.0 put a=6 @6");
@@ -94,12 +95,26 @@ fn a_start_below_the_compact_revision_is_compacted_and_at_it_is_not() {
     for n in 2..=6 {
         rig.commit(&[put("a", n.to_string())]);
     }
+    rig.settle();
     rig.store.compact(4);
     let mut reader = rig.reader();
     reader.create(from(3, key("a")));
     assert_eq!(reader.told(), "canceled 0: mvcc: required revision has been compacted (4) @6");
     reader.create(from(4, key("a")));
     assert_eq!(reader.told(), "1: 4.0 put a=4; 5.0 put a=5; 6.0 put a=6 @6");
+}
+
+#[test]
+fn a_compaction_while_history_is_read_is_noticed() {
+    let rig = Rig::new();
+    for n in 2..=6 {
+        rig.commit(&[put("a", n.to_string())]);
+    }
+    rig.settle();
+    rig.store.compact_while_scanned(5);
+    let mut reader = rig.reader();
+    reader.create(from(3, key("a")));
+    assert_eq!(reader.told(), "canceled 0: mvcc: required revision has been compacted (5) @6");
 }
 
 #[test]
@@ -233,6 +248,7 @@ fn a_gap_between_batches_is_read_from_history() {
 fn a_history_that_cannot_be_read_cancels_with_the_reason() {
     let rig = Rig::new();
     rig.commit(&[put("a", "1")]);
+    rig.settle();
     rig.store.fail_reads(Error::Corrupt("segment 1".into()));
     let mut reader = rig.reader();
     reader.create(from(2, key("a")));
@@ -257,6 +273,42 @@ fn shutdown_ends_streams_after_what_was_queued() {
     assert_eq!(rig.reader().told(), "end");
     rig.hub.shutdown();
     rig.hub.publish(EventBatch { revision: 3, events: vec![] }.into());
+}
+
+/// A history that breaks an invariant of ours.
+struct Broken;
+
+impl History for Broken {
+    fn published(&self) -> i64 {
+        5
+    }
+    fn compact_revision(&self) -> i64 {
+        0
+    }
+    fn scan(
+        &self,
+        _: i64,
+        _: i64,
+        _: &mut dyn FnMut(crate::state::Event) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        panic!("this panic is part of a test")
+    }
+    fn record(&self, _: Revision) -> Result<Option<std::sync::Arc<Record>>, Error> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn streams_end_if_the_hub_thread_panics() {
+    let hub = WatchHub::start(std::sync::Arc::new(Broken), WatchConfig::default());
+    let mut reader = Reader::of(&hub);
+    assert!(!hub.has_failed());
+    reader.stream.create(from(2, key("a"))).unwrap();
+    while reader.told() != "end" {}
+    await_that(|| hub.has_failed());
+    assert_eq!(Reader::of(&hub).told(), "end");
+    assert_eq!(reader.stream.create(key("a")), Err(Error::Stopped));
+    hub.shutdown();
 }
 
 #[test]

@@ -39,6 +39,21 @@ struct Content {
     compact_revision: i64,
     /// Reads fail with this, if set.
     fault: Option<Error>,
+    /// Compacts to here while the next scan is under way.
+    compacts_while_scanned: Option<i64>,
+}
+
+impl Content {
+    fn compact(&mut self, revision: i64) {
+        self.compact_revision = revision;
+        let mut latest = BTreeMap::new();
+        for (at, event) in self.events.range(..Revision::first(revision + 1)) {
+            latest.insert(event.record.key.clone(), *at);
+        }
+        self.events.retain(|at, event| {
+            at.main >= revision || latest[&event.record.key] == *at && !event.record.tombstone
+        });
+    }
 }
 
 /// The store.
@@ -53,6 +68,7 @@ impl Store {
             revision: 1,
             compact_revision: 0,
             fault: None,
+            compacts_while_scanned: None,
         })))
     }
 
@@ -97,15 +113,12 @@ impl Store {
 
     /// Compacts: what is superseded at `revision` is gone at once, and tombstones below it as well.
     pub(super) fn compact(&self, revision: i64) {
-        let mut content = self.0.lock();
-        content.compact_revision = revision;
-        let mut latest = BTreeMap::new();
-        for (at, event) in content.events.range(..Revision::first(revision + 1)) {
-            latest.insert(event.record.key.clone(), *at);
-        }
-        content.events.retain(|at, event| {
-            at.main >= revision || latest[&event.record.key] == *at && !event.record.tombstone
-        });
+        self.0.lock().compact(revision);
+    }
+
+    /// Compacts to `revision` just after the next scan has begun.
+    pub(super) fn compact_while_scanned(&self, revision: i64) {
+        self.0.lock().compacts_while_scanned = Some(revision);
     }
 
     pub(super) fn fail_reads(&self, fault: Error) {
@@ -129,12 +142,15 @@ impl History for Store {
         visit: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let events: Vec<Event> = {
-            let content = self.0.lock();
+            let mut content = self.0.lock();
             if let Some(fault) = &content.fault {
                 return Err(fault.clone());
             }
             if first < content.compact_revision {
                 return Err(Error::Compacted { compact_revision: content.compact_revision });
+            }
+            if let Some(revision) = content.compacts_while_scanned.take() {
+                content.compact(revision);
             }
             let window = Revision::first(first)..=Revision { main: last, sub: u32::MAX };
             content.events.range(window).map(|(_, event)| event.clone()).collect()
@@ -190,8 +206,15 @@ impl Rig {
         first
     }
 
+    /// Waits until the hub has seen everything that was committed.
+    pub(super) fn settle(&self) {
+        let mut reader = self.reader();
+        reader.create(key("nobody writes this"));
+        reader.sync();
+    }
+
     pub(super) fn reader(&self) -> Reader {
-        Reader { stream: self.hub.stream(), ahead: Vec::new().into_iter() }
+        Reader::of(&self.hub)
     }
 }
 
@@ -222,6 +245,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    pub(super) fn of(hub: &WatchHub) -> Self {
+        Self { stream: hub.stream(), ahead: Vec::new().into_iter() }
+    }
+
     /// The next response; `None` at the end of the stream. Fails if none comes in time.
     pub(super) fn next(&mut self) -> Option<WatchResponse> {
         match self.next_within(PATIENCE) {

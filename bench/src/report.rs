@@ -1,0 +1,103 @@
+//! One line of JSON for a run.
+
+use crate::process;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// What a run measured.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What was done.
+    pub scenario: String,
+    /// Callers that each had one operation outstanding.
+    pub clients: usize,
+    /// Connections that they shared.
+    pub connections: usize,
+    /// Bytes of a value.
+    pub value_bytes: usize,
+    /// Keys in the store before the run.
+    pub keys: u64,
+    /// Operations that succeeded (events, where a watch is measured).
+    pub ops: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// Successful operations per second.
+    pub ops_per_s: f64,
+    /// Latency in microseconds: median.
+    pub p50_us: u64,
+    /// 90th percentile.
+    pub p90_us: u64,
+    /// 99th percentile.
+    pub p99_us: u64,
+    /// 99.9th percentile.
+    pub p999_us: u64,
+    /// Server's processor time per operation, in microseconds.
+    pub server_cpu_us: f64,
+    /// Load generator's processor time per operation, in microseconds.
+    pub client_cpu_us: f64,
+    /// Server's over the load generator's.
+    pub cpu_ratio: f64,
+    /// Server's resident memory at the end, in MiB.
+    pub server_rss_mib: f64,
+    /// The machine's load average at the end.
+    pub load_average: f64,
+    /// Median of one write and one `fdatasync` in the data directory's file system, in microseconds, probed just
+    /// before the run.
+    pub fdatasync_us: u64,
+    /// Median of one empty round trip on one connection, in microseconds, probed just before the run.
+    pub round_trip_us: u64,
+}
+
+/// A running measurement.
+#[derive(Debug)]
+pub struct Meter {
+    server: u32,
+    began: Instant,
+    server_cpu: Duration,
+    client_cpu: Duration,
+}
+
+impl Meter {
+    /// Starts measuring the server with this process id.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub fn start(server: u32) -> io::Result<Self> {
+        let client_cpu = process::cpu_time(std::process::id())?;
+        Ok(Self { server, began: Instant::now(), server_cpu: process::cpu_time(server)?, client_cpu })
+    }
+
+    /// Ends the measurement. `latencies` are in microseconds, one for each successful operation.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub fn finish(self, ops: u64, errors: u64, latencies: &Histogram<u64>) -> io::Result<Report> {
+        let elapsed = self.began.elapsed().as_secs_f64();
+        let per_op = |total: Duration| total.as_secs_f64() * 1e6 / ops.max(1) as f64;
+        let server_cpu_us = per_op(process::cpu_time(self.server)? - self.server_cpu);
+        let client_cpu_us = per_op(process::cpu_time(std::process::id())? - self.client_cpu);
+        Ok(Report {
+            scenario: String::new(),
+            clients: 0,
+            connections: 0,
+            value_bytes: 0,
+            keys: 0,
+            ops,
+            errors,
+            ops_per_s: ops as f64 / elapsed,
+            p50_us: latencies.value_at_quantile(0.5),
+            p90_us: latencies.value_at_quantile(0.9),
+            p99_us: latencies.value_at_quantile(0.99),
+            p999_us: latencies.value_at_quantile(0.999),
+            server_cpu_us,
+            client_cpu_us,
+            cpu_ratio: server_cpu_us / client_cpu_us.max(f64::MIN_POSITIVE),
+            server_rss_mib: process::resident_bytes(self.server)? as f64 / (1 << 20) as f64,
+            load_average: process::load_average(),
+            fdatasync_us: 0,
+            round_trip_us: 0,
+        })
+    }
+}

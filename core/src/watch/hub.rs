@@ -172,7 +172,8 @@ impl Drop for StopOnDrop<'_> {
             self.0.fail();
         }
         self.0.stop();
-        for control in std::mem::take(&mut self.0.inbox.lock().controls) {
+        let controls = std::mem::take(&mut self.0.inbox.lock().controls);
+        for control in controls {
             if let Control::Open { shared, .. } = control {
                 shared.close();
             }

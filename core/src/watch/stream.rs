@@ -186,7 +186,8 @@ impl WatchStream {
 
     /// Removes a watcher; its last response is a cancellation. Unknown ids are ignored.
     pub fn cancel(&mut self, watch_id: i64) {
-        if let Some(key) = self.shared.ids.lock().used.remove(&watch_id) {
+        let key = self.shared.ids.lock().used.remove(&watch_id);
+        if let Some(key) = key {
             self.link.send(Control::Cancel { key });
         }
     }

@@ -147,3 +147,59 @@ fn many_watchers_on_one_slow_stream_catch_up_together() {
         assert_eq!(revisions, Vec::from_iter((0..20).map(|round| 2 + n as i64 + round * 200)));
     }
 }
+
+#[test]
+fn consumers_on_threads_of_their_own_miss_nothing() {
+    const REVISIONS: i64 = 20_000;
+    let config = WatchConfig { ring_bytes: 50_000, stream_queue_bytes: 20_000, ..WatchConfig::default() };
+    let rig = Rig::with(config);
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let (rig, mut reader) = (&rig, rig.reader());
+            scope.spawn(move || {
+                for round in 0..10 {
+                    let start = if round % 2 == n % 2 { 0 } else { (rig.store.published() / 2).max(2) };
+                    let id = reader.stream.create(from(start, prefix("k"))).unwrap();
+                    let target = if round == 9 { REVISIONS + 1 } else { rig.store.published() };
+                    read_without_gap(&mut reader, id, start, target);
+                    reader.stream.cancel(id);
+                }
+            });
+        }
+        for _ in 0..REVISIONS {
+            rig.commit(&[put("k", "v")]);
+        }
+    });
+}
+
+/// Reads until `target` was told of to a watcher that wants every revision.
+fn read_without_gap(reader: &mut Reader, id: i64, start: i64, target: i64) {
+    let mut next = start;
+    loop {
+        let response = reader.next().unwrap();
+        if response.watch_ids != [id] {
+            continue;
+        }
+        match response.kind {
+            WatchKind::Events { events, .. } => {
+                for event in events.iter() {
+                    let main = event.event.record.revision.main;
+                    assert!(main == next || next == 0, "{main} instead of {next}");
+                    next = main + 1;
+                }
+            }
+            WatchKind::Created if start == 0 => next = response.revision + 1,
+            kind => assert_eq!(kind, WatchKind::Created),
+        }
+        if next > target {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_stream_can_move_to_another_thread() {
+    fn is_send<T: Send + 'static>() {}
+    is_send::<WatchStream>();
+    is_send::<WatchHub>();
+}

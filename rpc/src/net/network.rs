@@ -150,7 +150,7 @@ impl capnp_rpc::Connection<Side> for Connection {
         wake(&state.flusher);
         // capnp-rpc prints what fails here to standard output, so nothing does: the reason is in the link.
         Promise::from_future(async move {
-            drop(wait.await);
+            let _ = wait.await;
             Ok(())
         })
     }

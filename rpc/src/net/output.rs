@@ -163,7 +163,10 @@ pub(super) async fn flush(link: Link, stream: SharedStream) {
         discard(&link);
     }
     let _ = poll_fn(|cx| stream.poll_with(|stream| stream.poll_close(cx))).await;
-    link.state().closed.take().into_iter().for_each(|waiter| drop(waiter.send(())));
+    for waiter in link.state().closed.take() {
+        // Whoever does not wait any more needs no answer.
+        let _ = waiter.send(());
+    }
 }
 
 fn discard(link: &Link) {

@@ -333,7 +333,10 @@ fn an_answer_is_not_older_than_the_question() {
         world.link.publish(batch.into());
         world.pump();
         world.read(0);
-        assert_eq!(world.clients[0].answered, revision);
+        assert_eq!(std::mem::take(&mut world.clients[0].answered), revision);
+        world.pump();
+        world.read(0);
+        assert_eq!(world.clients[0].answered, 0, "each question is answered once");
     }
 }
 

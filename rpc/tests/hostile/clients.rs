@@ -230,3 +230,31 @@ fn unknown_enum_values_are_answered() {
     drop(stream);
     world.only_the_ordinary_client_is_left();
 }
+
+#[test]
+fn a_client_that_never_finishes_its_questions_is_served_on() {
+    let world = World::new(impatient());
+    let mut stream = world.attack();
+    stream.write_all(&frames::log_in()).unwrap();
+    let calls = 20_000;
+    let reading = {
+        let mut stream = stream.try_clone().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        std::thread::spawn(move || {
+            let mut answered = 0;
+            while answered < calls {
+                let message = capnp::serialize::read_message(&mut stream, Default::default()).unwrap();
+                let root = message.get_root::<capnp_rpc::rpc_capnp::message::Reader<'_>>().unwrap();
+                if let Ok(capnp_rpc::rpc_capnp::message::Return(_)) = root.which() {
+                    answered += 1;
+                }
+            }
+        })
+    };
+    for question in 3..calls + 3 {
+        stream.write_all(&frames::put(question, b"k", b"v")).unwrap();
+    }
+    reading.join().unwrap();
+    drop(stream);
+    world.only_the_ordinary_client_is_left();
+}

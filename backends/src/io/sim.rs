@@ -26,9 +26,10 @@ pub enum Fault {
     Crash,
     /// The operation fails with EIO; a write happens in part.
     Eio,
-    /// The operation fails with ENOSPC.
+    /// The disk is full: the operation and every later one that needs room fails with ENOSPC until
+    /// [`SimDisk::disarm`].
     NoSpace,
-    /// A write takes only a part of its bytes. No other operation is affected.
+    /// The first write from this operation on takes only a part of its bytes, and the call after it fails with EIO.
     ShortWrite,
 }
 
@@ -67,6 +68,8 @@ struct Disk {
     life: u64,
     crashed: bool,
     fault: Option<(u64, Fault)>,
+    full: bool,
+    fired: bool,
     read_fault: Option<u64>,
     capacity_bytes: Option<u64>,
     counters: SimCounters,
@@ -79,6 +82,17 @@ struct Inode {
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
     length_dirty: bool,
+}
+
+/// What a mutating operation is, as far as faults care.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A write, create or mkdir that takes space.
+    NeedsRoom,
+    /// A write into space that the file has.
+    Overwrite,
+    /// A sync, cut, rename or unlink.
+    NeedsNoRoom,
 }
 
 #[derive(Clone)]
@@ -136,7 +150,15 @@ impl SimDisk {
 
     /// Arms a fault for the mutating operation number `operation`, counted as [`SimCounters::operations`] counts.
     pub fn arm(&self, operation: u64, fault: Fault) {
-        self.disk.lock().fault = Some((operation, fault));
+        let mut disk = self.disk.lock();
+        disk.fault = Some((operation, fault));
+        disk.read_fault = None;
+        disk.fired = false;
+    }
+
+    /// Whether the fault that was armed last has struck.
+    pub fn fired(&self) -> bool {
+        self.disk.lock().fired
     }
 
     /// Disarms every fault.
@@ -144,11 +166,15 @@ impl SimDisk {
         let mut disk = self.disk.lock();
         disk.fault = None;
         disk.read_fault = None;
+        disk.full = false;
     }
 
     /// Lets the read number `read` fail with EIO, counted as [`SimCounters::reads`] counts.
     pub fn arm_read(&self, read: u64) {
-        self.disk.lock().read_fault = Some(read);
+        let mut disk = self.disk.lock();
+        disk.read_fault = Some(read);
+        disk.fault = None;
+        disk.fired = false;
     }
 
     /// Bounds the sum of all file lengths; beyond it writes that extend a file fail with ENOSPC.
@@ -239,23 +265,36 @@ impl Disk {
     }
 
     /// Counts a mutating operation and says what is to go wrong with it.
-    fn gate(&mut self) -> io::Result<Option<Fault>> {
+    fn gate(&mut self, kind: Kind, writes: bool) -> io::Result<Option<Fault>> {
         if self.crashed {
             return Err(eio());
         }
         self.counters.operations += 1;
-        let fault = self.fault.filter(|(at, _)| *at == self.counters.operations).map(|(_, fault)| fault);
-        if fault.is_some() {
-            self.fault = None;
+        if self.full && kind == Kind::NeedsRoom {
+            return Err(no_space());
         }
-        if fault == Some(Fault::Crash) {
-            self.crashed = true;
+        let Some((at, fault)) = self.fault else { return Ok(None) };
+        let waits =
+            fault == Fault::ShortWrite && !writes || fault == Fault::NoSpace && kind != Kind::NeedsRoom;
+        if self.counters.operations < at || waits {
+            return Ok(None);
         }
-        Ok(fault)
+        self.fired = true;
+        self.fault = match fault {
+            Fault::ShortWrite => Some((at, Fault::Eio)),
+            _ => None,
+        };
+        self.crashed = fault == Fault::Crash;
+        self.full = fault == Fault::NoSpace;
+        Ok(Some(fault))
     }
 
     fn change_name(&mut self, change: NameChange) -> io::Result<()> {
-        let fault = self.gate()?;
+        let kind = match change {
+            NameChange::Link(..) | NameChange::Directory(_) => Kind::NeedsRoom,
+            NameChange::Unlink(_) | NameChange::Rename(..) => Kind::NeedsNoRoom,
+        };
+        let fault = self.gate(kind, false)?;
         match fault {
             Some(Fault::Eio) => return Err(eio()),
             Some(Fault::NoSpace) => return Err(no_space()),
@@ -268,10 +307,8 @@ impl Disk {
 
     fn sync_dir(&mut self, directory: &Path) -> io::Result<()> {
         self.counters.directory_syncs += 1;
-        match self.gate()? {
-            Some(Fault::Crash | Fault::Eio) => return Err(eio()),
-            Some(Fault::NoSpace) => return Err(no_space()),
-            _ => {}
+        if self.gate(Kind::NeedsNoRoom, false)?.is_some() {
+            return Err(eio());
         }
         for change in std::mem::take(&mut self.pending) {
             if change.directory() == directory {
@@ -285,9 +322,9 @@ impl Disk {
 
     fn write(&mut self, inode: u64, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.counters.writes += 1;
-        let fault = self.gate()?;
         let offset = offset as usize;
         let grows = (offset + bytes.len()).saturating_sub(self.inodes[&inode].seen.len());
+        let fault = self.gate(if grows > 0 { Kind::NeedsRoom } else { Kind::Overwrite }, true)?;
         let over = self.capacity_bytes.is_some_and(|capacity| self.bytes() + grows as u64 > capacity);
         if fault == Some(Fault::NoSpace) || grows > 0 && over {
             return Err(no_space());
@@ -313,11 +350,9 @@ impl Disk {
     }
 
     fn set_len(&mut self, inode: u64, bytes: u64) -> io::Result<()> {
-        let fault = self.gate()?;
-        match fault {
-            Some(Fault::Eio) => return Err(eio()),
-            Some(Fault::NoSpace) => return Err(no_space()),
-            _ => {}
+        let fault = self.gate(Kind::NeedsNoRoom, false)?;
+        if fault == Some(Fault::Eio) {
+            return Err(eio());
         }
         let held = self.inodes.get_mut(&inode).expect("a handle keeps its inode");
         held.seen.resize(bytes as usize, 0);
@@ -328,23 +363,19 @@ impl Disk {
 
     fn sync(&mut self, inode: u64) -> io::Result<()> {
         self.counters.syncs += 1;
-        let fault = self.gate()?;
+        let fault = self.gate(Kind::NeedsNoRoom, false)?;
         if fault == Some(Fault::Crash) {
             return Err(eio());
         }
         let mut random = self.random.clone();
         let held = self.inodes.get_mut(&inode).expect("a handle keeps its inode");
-        match fault {
-            Some(Fault::Eio | Fault::NoSpace) => {
-                held.keep_some(&mut random);
-                self.random = random;
-                Err(if fault == Some(Fault::Eio) { eio() } else { no_space() })
-            }
-            _ => {
-                held.keep_all();
-                Ok(())
-            }
+        if fault.is_some() {
+            held.keep_some(&mut random);
+            self.random = random;
+            return Err(eio());
         }
+        held.keep_all();
+        Ok(())
     }
 
     fn crash(&mut self, random: &mut Random) {
@@ -367,6 +398,7 @@ impl Disk {
         self.life += 1;
         self.crashed = false;
         self.fault = None;
+        self.full = false;
         self.read_fault = None;
     }
 }
@@ -452,7 +484,12 @@ impl Io for SimDisk {
                 inode
             }
         };
-        Ok(Arc::new(SimFile { disk: self.disk.clone(), inode, life: disk.life, writes: mode != OpenMode::Read }))
+        Ok(Arc::new(SimFile {
+            disk: self.disk.clone(),
+            inode,
+            life: disk.life,
+            writes: mode != OpenMode::Read,
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -527,7 +564,9 @@ impl File for SimFile {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         self.with(|disk| {
             disk.counters.reads += 1;
-            if disk.read_fault == Some(disk.counters.reads) {
+            if disk.read_fault.is_some_and(|at| at <= disk.counters.reads) {
+                disk.read_fault = None;
+                disk.fired = true;
                 return Err(eio());
             }
             let seen = &disk.inodes[&self.inode].seen;

@@ -1,0 +1,239 @@
+//! Flat files: a write-ahead log and immutable record files in one directory.
+//!
+//! - [`log`]: group commit into files that were filled ahead and are recycled.
+//! - [`records`]: record files in revision order with a directory by key, replaced as wholes.
+//! - [`manifest`]: two slots that say what the store consists of.
+//! - [`header`], [`piece`], [`wire`]: what the formats have in common. `docs/formats.md` has them byte by byte.
+//!
+//! # Invariants
+//! - One process has a store open: `LOCK` is locked for as long as either half lives.
+//! - The log is synced before records, records before the manifest that names them.
+//! - Every stored byte that matters is covered by a tag that is bound to its place; see [`crate::seal`].
+//! - No memory mapping: a read error is an error, not a signal.
+//!
+//! # Crash behaviour
+//! Opening reads the manifest and the files that it names, recovers the log, starts a new log file, and only then
+//! removes what a crash left behind. A store whose creation did not end is created again.
+
+mod directory;
+mod header;
+mod lock;
+mod log;
+mod manifest;
+mod piece;
+mod poison;
+mod records;
+mod wire;
+
+use crate::io::{Io, RealIo};
+use coffer_core::storage::{Log, Records, StorageError};
+use directory::{Directory, LOCK, Suffix, corrupt, file_name, parse_name};
+use lock::StoreLock;
+use log::{LogConfig, SegmentLog};
+use manifest::{Manifest, SLOTS, Slots};
+use records::SegmentRecords;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Size of a log file. A group that is larger gets a file of its own.
+    pub log_file_bytes: u64,
+    /// Purged log files that are kept to be used again.
+    pub log_spares_max: usize,
+    /// Whether log files are prepared and recycled by a thread of the store. Without it the caller of
+    /// [`Log::write`] does that, in an order that repeats: for simulations.
+    pub background: bool,
+    /// Whether a directory that holds no store becomes one.
+    pub create: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { log_file_bytes: 16 << 20, log_spares_max: 2, background: true, create: true }
+    }
+}
+
+/// Who a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// This copy on this medium.
+    pub store_id: [u8; 16],
+    /// The cluster; drawn at creation, and replaced when the store joins another.
+    pub cluster_id: u64,
+    /// The member of that cluster; not 0.
+    pub member_id: u64,
+    /// How often the store was opened: grows durably with each opening.
+    pub boot: u64,
+}
+
+/// A store that was opened. The halves share its lock and are closed by dropping them.
+pub struct SegmentStore {
+    /// What must be durable now.
+    pub log: Box<dyn Log>,
+    /// What may be durable later.
+    pub records: Arc<dyn Records>,
+    /// Who it is.
+    pub identity: Identity,
+}
+
+impl SegmentStore {
+    /// Opens the store in a directory of the file system, creating both if need be.
+    ///
+    /// # Errors
+    /// As [`open_on`](Self::open_on).
+    pub fn open(path: &Path, options: Options) -> Result<Self, StorageError> {
+        Self::open_on(path, options, Arc::new(RealIo))
+    }
+
+    /// Opens the store in a directory that `io` reaches.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`] if another process (or another handle) has it open; [`StorageError::Format`] for a
+    /// directory that is no store, cannot be used, or is of another format version, with what to do;
+    /// [`StorageError::Corrupt`] for damage; or an I/O error.
+    pub fn open_on(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<Self, StorageError> {
+        open(path, options, io).map_err(|error| explain(path, error))
+    }
+}
+
+fn open(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<SegmentStore, StorageError> {
+    create_directories(path, &*io, options.create)?;
+    let directory = Arc::new(Directory::new(path, io));
+    check_ours(&directory, options.create)?;
+    let lock = Arc::new(StoreLock::take(&directory)?);
+    let names = clean(&directory)?;
+    let (slots, manifest) = match Slots::load(&directory)? {
+        Some(found) => found,
+        None => found_store(&directory, &names)?,
+    };
+    directory.reserve_id(manifest.next_id.saturating_sub(1));
+    names.iter().for_each(|(id, _)| directory.reserve_id(*id));
+
+    let newest = Arc::new(AtomicU64::new(0));
+    let (store_id, boot_min) = (manifest.store_id, manifest.boot.saturating_add(1));
+    let (cluster_id, member_id) = (manifest.cluster_id, manifest.member_id);
+    let config = LogConfig {
+        store_id,
+        file_bytes: options.log_file_bytes.next_multiple_of(4096).max(16 << 10),
+        spares_max: options.log_spares_max,
+        thread: options.background,
+        newest_known: manifest.newest_log,
+        boot_min,
+        newest: newest.clone(),
+    };
+    // Records first: they are only read, so that a damaged one is reported before anything changes.
+    let records = SegmentRecords::open(directory.clone(), slots, manifest, newest, lock.clone())?;
+    let log = SegmentLog::open(directory, config, &names, lock)?;
+    let boot = log.boot();
+    records.begin(boot)?;
+    records.remove_leftovers(&names);
+    let identity = Identity { store_id, cluster_id, member_id, boot };
+    Ok(SegmentStore { log: Box::new(log), records: Arc::new(records), identity })
+}
+
+/// Creates the directory and those above it that are missing, durably.
+fn create_directories(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError> {
+    match io.list(path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
+        Err(error) => return Err(StorageError::io("open directory", path, error)),
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_directories(parent, io, create)?;
+    }
+    match io.create_dir(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(StorageError::io("create directory", path, error)),
+    }
+    let parent = parent.unwrap_or(Path::new("."));
+    io.sync_dir(parent).map_err(|error| StorageError::io("sync directory", parent, error))
+}
+
+/// Refuses a directory that holds something else, before anything in it changes.
+fn check_ours(directory: &Directory, create: bool) -> Result<(), StorageError> {
+    let names = directory.list()?;
+    let has_manifest = names.iter().any(|name| SLOTS.contains(&name.as_str()));
+    if has_manifest {
+        return Ok(());
+    }
+    let path = directory.path().to_owned();
+    if !create {
+        let reason = "holds no store: name the directory of one, or allow it to be created".into();
+        return Err(StorageError::Format { path, reason });
+    }
+    // A file system's own directory does not make its root somebody's.
+    let foreign =
+        |name: &&String| parse_name(name).is_none() && ![LOCK, "lost+found"].contains(&name.as_str());
+    match names.iter().find(foreign) {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!(
+                "is not empty and holds no store (found {name:?}): name an empty directory, or a new one"
+            );
+            Err(StorageError::Format { path, reason })
+        }
+    }
+}
+
+/// Removes what was begun and not finished; returns the other files that have ids.
+fn clean(directory: &Directory) -> Result<Vec<(u64, Suffix)>, StorageError> {
+    let mut names: Vec<_> = directory.list()?.iter().filter_map(|name| parse_name(name)).collect();
+    names.sort_unstable_by_key(|name| name.0);
+    for (id, _) in names.extract_if(.., |name| name.1 == Suffix::New) {
+        directory.remove(&file_name(id, Suffix::New))?;
+    }
+    Ok(names)
+}
+
+/// Creates a store in an empty directory.
+fn found_store(directory: &Directory, names: &[(u64, Suffix)]) -> Result<(Slots, Manifest), StorageError> {
+    if let Some((id, suffix)) = names.first() {
+        let found = format!("none, but {}", file_name(*id, *suffix));
+        return Err(corrupt(&directory.file_path(SLOTS[0]), 0, "a manifest", found));
+    }
+    let manifest = Manifest {
+        generation: 1,
+        store_id: directory.random()?,
+        cluster_id: nonzero(directory)?,
+        member_id: nonzero(directory)?,
+        boot: 0,
+        next_id: 1,
+        newest_log: 0,
+        checkpoint: None,
+        segments: Vec::new(),
+    };
+    Ok((Slots::create(directory, &manifest)?, manifest))
+}
+
+fn nonzero(directory: &Directory) -> Result<u64, StorageError> {
+    loop {
+        let id = u64::from_le_bytes(directory.random()?);
+        if id != 0 {
+            return Ok(id);
+        }
+    }
+}
+
+/// Says what to do about errors that a person can cure.
+fn explain(path: &Path, error: StorageError) -> StorageError {
+    let StorageError::Io { source, .. } = &error else { return error };
+    let advice = match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "let the user that runs this read and write it, or name another directory"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or name another directory",
+        io::ErrorKind::NotADirectory => "name a directory",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space on its disk, then open it again"
+        }
+        io::ErrorKind::NotFound => "name the directory of a store, or allow it to be created",
+        _ => return error,
+    };
+    StorageError::Format { path: path.to_owned(), reason: format!("cannot be used ({error}): {advice}") }
+}

@@ -1,0 +1,402 @@
+//! The write-ahead log in flat files.
+//!
+//! A log is a chain of files. Each begins with the state so far and goes on with frames, one per group; a frame
+//! carries the tag of the one before it. A group is one padded write and one `fdatasync` of a file whose blocks were
+//! written before, and never touches a sector that holds acknowledged data.
+//!
+//! # Invariants
+//! - A frame is acknowledged only after `fdatasync` returned, and the next frame is written only after that: at most
+//!   one frame at the end of the log is in doubt after a crash.
+//! - A file of an earlier process life is never appended to. Opening starts a new one and copies what is in doubt.
+//! - Truncation and purge are recorded, never performed by overwriting.
+//! - A file is given back only after the watermark that makes it needless was synced.
+//!
+//! # Crash behaviour
+//! See [`recovery`]. After the first failed write or sync every later call fails: what is on the medium is unknown.
+
+mod content;
+mod frame;
+mod header;
+mod pool;
+mod recovery;
+
+use super::directory::{Directory, Suffix, file_name};
+use super::header::FileKind;
+use super::lock::StoreLock;
+use super::poison::Poison;
+use crate::seal::{Algorithm, Nonces, SealedFile, Sealer, Tag};
+use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, StorageError};
+use content::{Content, FrameAt, LogFile, Reader};
+use frame::{
+    BODY_BYTES_MAX, FRAME_HEADER_BYTES, FramePlace, frame_bytes, put_committed, put_entry, put_ops,
+    put_purged,
+};
+use header::{HEADER_BLOCK_BYTES, LogHeader};
+use parking_lot::RwLock;
+use pool::FilePool;
+use recovery::{Held, Recovered, TailFrame, apply, recover};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A buffer that a large group left behind is given back above this.
+const BUFFER_KEPT_BYTES: usize = 4 << 20;
+/// Bodies that copy older content are cut at about this.
+const COPY_BODY_BYTES: usize = 1 << 20;
+
+/// How a log is opened.
+pub(super) struct LogConfig {
+    pub(super) store_id: [u8; 16],
+    pub(super) file_bytes: u64,
+    pub(super) spares_max: usize,
+    pub(super) thread: bool,
+    /// A log file that exists for sure, or was replaced by a newer one.
+    pub(super) newest_known: u64,
+    /// The lowest boot number that this process may take.
+    pub(super) boot_min: u64,
+    /// Is told the id of the newest log file.
+    pub(super) newest: Arc<AtomicU64>,
+}
+
+/// The log of a [`SegmentStore`](super::SegmentStore).
+pub(super) struct SegmentLog {
+    directory: Arc<Directory>,
+    config: LogConfig,
+    boot: u64,
+    opened: LogState,
+    content: Arc<RwLock<Content>>,
+    poison: Poison,
+    files: VecDeque<Held>,
+    pool: FilePool,
+    /// Where the next frame goes in the last file.
+    offset: u64,
+    /// The last frame written; it is acknowledged.
+    sequence: u64,
+    chain: Tag,
+    nonces: Nonces,
+    /// A watermark that no frame carries yet.
+    purge_waits: bool,
+    /// Room for a file header, then the frame that is being built.
+    buffer: Vec<u8>,
+    _lock: Arc<StoreLock>,
+}
+
+impl SegmentLog {
+    /// Recovers the log from its files and starts a new one. `names` are all names in the directory.
+    pub(super) fn open(
+        directory: Arc<Directory>,
+        config: LogConfig,
+        names: &[(u64, Suffix)],
+        lock: Arc<StoreLock>,
+    ) -> Result<Self, StorageError> {
+        let ids: Vec<u64> = names.iter().filter(|name| name.1 == Suffix::Log).map(|name| name.0).collect();
+        let recovered = recover(&directory, &config.store_id, &ids, config.newest_known)?;
+        let pool = FilePool::new(directory.clone(), config.file_bytes, config.spares_max, config.thread)?;
+        for (id, _) in names.iter().filter(|name| name.1 == Suffix::Spare) {
+            pool.adopt(&file_name(*id, Suffix::Spare))?;
+        }
+        let boot = recovered.boot.saturating_add(1).max(config.boot_min);
+        let leftovers = recovered.leftovers.clone();
+        let mut log = Self {
+            directory,
+            config,
+            boot,
+            opened: LogState::default(),
+            content: Arc::default(),
+            poison: Poison::default(),
+            files: VecDeque::new(),
+            pool,
+            offset: 0,
+            sequence: recovered.sequence,
+            chain: recovered.chain,
+            nonces: Nonces::new([0; 8]),
+            purge_waits: false,
+            buffer: Vec::new(),
+            _lock: lock,
+        };
+        log.begin(recovered)?;
+        for name in leftovers {
+            log.pool.adopt(&name)?;
+        }
+        log.opened = log.content.read().state;
+        Ok(log)
+    }
+
+    /// The boot number of this process life.
+    pub(super) fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Starts the file of this life with what earlier ones left in doubt; or, if the log holds little, with all of
+    /// it, so that a store that is opened and closed often does not collect files.
+    fn begin(&mut self, recovered: Recovered) -> Result<(), StorageError> {
+        let Recovered { mut content, mut files, tail, .. } = recovered;
+        let all_bytes =
+            content.frame_bytes() + tail.iter().map(|frame| u64::from(frame.at.bytes)).sum::<u64>();
+        let copies_all = files.is_empty() || all_bytes <= self.config.file_bytes / 4;
+        let bodies = if copies_all {
+            tail.iter().try_for_each(|frame| apply(&mut content, frame))?;
+            *self.content.write() = content;
+            entry_bodies(&self.content)?
+        } else {
+            *self.content.write() = content;
+            tail.into_iter().map(|frame: TailFrame| frame.body).collect()
+        };
+        let state = self.content.read().state;
+        let previous_file = if copies_all { 0 } else { files.back().map_or(0, |held| held.file.id) };
+        let retired: Vec<_> =
+            if copies_all { files.drain(..).map(|held| held.file).collect() } else { Vec::new() };
+        self.files = files;
+        let header = LogHeader {
+            boot: self.boot,
+            previous_file,
+            previous_sequence: self.sequence,
+            previous_chain: if copies_all { Tag::default() } else { self.chain },
+            copied_through: self.sequence + bodies.len() as u64,
+            state: if copies_all { LogState { last: state.purged, ..state } } else { state },
+        };
+        // Nobody reads before opening is done, so the runs may name the new frames only.
+        if copies_all {
+            *self.content.write() = Content::new(header.state);
+        }
+        self.start_with(header, bodies)?;
+        self.pool.retire(retired);
+        Ok(())
+    }
+
+    fn start_with(&mut self, header: LogHeader, bodies: Vec<Vec<u8>>) -> Result<(), StorageError> {
+        let room: usize = bodies.iter().map(|body| frame_bytes(body.len())).sum();
+        let mut header = Some(self.start_file(header, (HEADER_BLOCK_BYTES + room) as u64)?);
+        let committed = self.content.read().state.committed;
+        for body in &bodies {
+            self.begin_frame();
+            self.buffer.extend_from_slice(body);
+            let at = self.finish_frame(header.take(), false)?;
+            apply(&mut self.content.write(), &TailFrame { body: body.clone(), at })?;
+        }
+        if let Some(block) = header {
+            let file = self.current()?.file.file.clone();
+            file.write(&block, 0)?;
+            file.sync()?;
+            self.config.newest.store(self.current()?.file.id, Ordering::Release);
+        }
+        if let Some(committed) = committed {
+            self.content.write().committed(committed);
+        }
+        Ok(())
+    }
+
+    /// Makes the next file current and returns its header block, which is yet to be written.
+    fn start_file(&mut self, header: LogHeader, bytes: u64) -> Result<Vec<u8>, StorageError> {
+        let id = self.directory.fresh_id();
+        let (file, bytes) = self.pool.take(id, bytes)?;
+        let sealer = Sealer::new(SealedFile {
+            store_id: self.config.store_id,
+            file_id: id,
+            kind: FileKind::Log as u8,
+            algorithm: Algorithm::Unsealed,
+            data_key_id: 0,
+            salt: self.directory.random()?,
+        });
+        self.nonces = Nonces::new(self.directory.random()?);
+        let mut block = vec![0; HEADER_BLOCK_BYTES];
+        self.chain = header.encode(&sealer, self.nonces.next(), &mut block);
+        self.offset = HEADER_BLOCK_BYTES as u64;
+        self.files.push_back(Held { file: Arc::new(LogFile { id, file, sealer, bytes }), header });
+        Ok(block)
+    }
+
+    fn current(&self) -> Result<&Held, StorageError> {
+        // Opening starts a file before anything else can ask.
+        self.files.back().ok_or_else(|| StorageError::Poisoned { reason: "the log has no file".into() })
+    }
+
+    /// Empties the buffer but for the room of the headers.
+    fn begin_frame(&mut self) {
+        if self.buffer.capacity() > BUFFER_KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
+        self.buffer.clear();
+        self.buffer.resize(HEADER_BLOCK_BYTES + FRAME_HEADER_BYTES, 0);
+    }
+
+    /// Seals the frame in the buffer and makes it durable, with the file header before it if there is one to write.
+    fn finish_frame(&mut self, header: Option<Vec<u8>>, last: bool) -> Result<FrameAt, StorageError> {
+        let body_bytes = self.buffer.len() - HEADER_BLOCK_BYTES - FRAME_HEADER_BYTES;
+        assert!(body_bytes <= BODY_BYTES_MAX, "a group of {body_bytes} bytes is beyond what core may write");
+        let total = frame_bytes(body_bytes);
+        let header = match header {
+            Some(block) => Some(block),
+            None if self.offset + total as u64 > self.current()?.file.bytes => Some(self.rotate(total)?),
+            None => None,
+        };
+        self.nonces.refresh(self.directory.random()?);
+        let file = self.current()?.file.clone();
+        let place = FramePlace {
+            offset: self.offset,
+            sequence: self.sequence + 1,
+            acked: self.sequence,
+            chain: self.chain,
+            last,
+        };
+        let nonce = self.nonces.next();
+        let tag = frame::seal_frame(&mut self.buffer, HEADER_BLOCK_BYTES, &file.sealer, &place, nonce);
+        match header {
+            Some(block) => {
+                self.buffer[..HEADER_BLOCK_BYTES].copy_from_slice(&block);
+                file.file.write(&self.buffer, 0)?;
+            }
+            None => file.file.write(&self.buffer[HEADER_BLOCK_BYTES..], self.offset)?,
+        }
+        file.file.sync()?;
+        self.config.newest.store(file.id, Ordering::Release);
+        let at = FrameAt { file, offset: self.offset, bytes: total as u32, sequence: place.sequence };
+        self.offset += total as u64;
+        self.sequence = place.sequence;
+        self.chain = tag;
+        Ok(at)
+    }
+
+    fn rotate(&mut self, frame_bytes: usize) -> Result<Vec<u8>, StorageError> {
+        let header = LogHeader {
+            boot: self.boot,
+            previous_file: self.current()?.file.id,
+            previous_sequence: self.sequence,
+            previous_chain: self.chain,
+            copied_through: self.sequence,
+            state: self.content.read().state,
+        };
+        self.start_file(header, (HEADER_BLOCK_BYTES + frame_bytes) as u64)
+    }
+
+    fn write_group(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
+        self.begin_frame();
+        self.put_waiting_purge();
+        put_ops(&mut self.buffer, ops);
+        if let Some(committed) = committed {
+            put_committed(&mut self.buffer, committed);
+        }
+        let at = self.finish_frame(None, false)?;
+        {
+            let mut content = self.content.write();
+            ops.iter().for_each(|op| content.operation(op, &at));
+            if let Some(committed) = committed {
+                content.committed(committed);
+            }
+        }
+        if std::mem::take(&mut self.purge_waits) {
+            self.retire_purged();
+        }
+        let current = self.current()?;
+        if self.offset > current.file.bytes / 4 {
+            self.pool.prepare();
+        }
+        Ok(())
+    }
+
+    fn put_waiting_purge(&mut self) {
+        if self.purge_waits
+            && let Some(purged) = self.content.read().state.purged
+        {
+            put_purged(&mut self.buffer, purged);
+        }
+    }
+
+    /// Gives back the files whose entries all lie at or below the durable watermark.
+    fn retire_purged(&mut self) {
+        let purged = self.content.read().state.purged.map(|id| id.index);
+        let mut retired = Vec::new();
+        while let Some(next) = self.files.get(1)
+            && next.header.state.last.map(|id| id.index) <= purged
+        {
+            retired.extend(self.files.pop_front().map(|held| held.file));
+        }
+        self.pool.retire(retired);
+    }
+
+    /// Marks the log as closed in order, so that the next opening knows that nothing is missing.
+    fn close(&mut self) -> Result<(), StorageError> {
+        self.poison.check()?;
+        self.begin_frame();
+        self.put_waiting_purge();
+        self.finish_frame(None, true)?;
+        Ok(())
+    }
+}
+
+/// All entries of a log as bodies of frames.
+fn entry_bodies(content: &Arc<RwLock<Content>>) -> Result<Vec<Vec<u8>>, StorageError> {
+    let mut bodies: Vec<Vec<u8>> = Vec::new();
+    for entry in content::collect(content)? {
+        match bodies.last_mut() {
+            Some(body) if body.len() < COPY_BODY_BYTES => put_entry(body, &entry),
+            _ => {
+                let mut body = Vec::new();
+                put_entry(&mut body, &entry);
+                bodies.push(body);
+            }
+        }
+    }
+    Ok(bodies)
+}
+
+impl Log for SegmentLog {
+    fn state(&self) -> LogState {
+        self.opened
+    }
+
+    fn write(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
+        self.poison.check()?;
+        assert_continues(&self.content.read().state, ops);
+        let written = self.write_group(ops, committed);
+        self.poison.note(written)
+    }
+
+    fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
+        self.poison.check()?;
+        self.purge_waits |= self.content.write().purge(up_to);
+        Ok(())
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(Reader(self.content.clone()))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.files.iter().map(|held| held.file.bytes).sum::<u64>() + self.pool.disk_bytes()
+    }
+}
+
+impl Drop for SegmentLog {
+    fn drop(&mut self) {
+        if self.poison.is_sound()
+            && !self.files.is_empty()
+            && let Err(error) = self.close()
+        {
+            tracing::warn!(%error, "the log could not be marked as closed; nothing acknowledged is lost");
+        }
+    }
+}
+
+/// Checks that operations continue the log. Anything else is a bug above, and must not reach the medium.
+fn assert_continues(state: &LogState, ops: &[LogOp]) {
+    let mut last = state.last;
+    for op in ops {
+        match op {
+            LogOp::Append(entries) => {
+                for entry in entries {
+                    let next = last.map_or(0, |last| last.index + 1);
+                    assert_eq!(entry.id.index, next, "an appended entry does not continue the log");
+                    last = Some(entry.id);
+                }
+            }
+            LogOp::Truncate { after } => {
+                let after = after.or(state.purged);
+                let (kept, end) = (after.map(|id| id.index), last.map(|id| id.index));
+                assert!(kept <= end, "a truncation lies behind the end of the log");
+                last = after;
+            }
+            LogOp::SaveHardState(_) => {}
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The first 4 KiB of a log file: everything that the log needs to go on without the files before it.
+//!
+//! The block of [`super::super::header`] stands at offset 0 and, as the same bytes, at 2048, so that one rotten
+//! sector costs nothing. Its fields, from offset 80:
+//!
+//! | offset | bytes | content |
+//! |---|---|---|
+//! | 80 | 8 | boot number of the process that wrote the file |
+//! | 88 | 8 | id of the file before it; 0 if this one needs none |
+//! | 96 | 8 | sequence of the last frame of that file that counts; this file begins with the next |
+//! | 104 | 16 | tag of that frame |
+//! | 120 | 8 | sequence through which this file repeats older content: unless they are all there, it never began |
+//! | 128 | 26 | hard state: term 8, vote present 1, vote 8, vote committed 1, zero 8 |
+//! | 154 | 17 | purge watermark: present 1, term 8, index 8 |
+//! | 171 | 17 | last log id before the first frame, likewise |
+//! | 188 | 17 | a committed log id, likewise |
+//!
+//! All of it is the state before the file's first frame.
+
+use super::super::header::{FileKind, HEADER_BYTES, Header, open_header, seal_header};
+use super::super::wire::{Malformed, Reader};
+use crate::seal::{Nonce, Sealer, Tag};
+use coffer_core::storage::{HardState, LogId, LogState};
+
+/// Bytes before the first frame.
+pub(super) const HEADER_BLOCK_BYTES: usize = 4096;
+const COPY_OFFSET: usize = 2048;
+
+/// What a log file says of what came before its first frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LogHeader {
+    pub(super) boot: u64,
+    pub(super) previous_file: u64,
+    pub(super) previous_sequence: u64,
+    pub(super) previous_chain: Tag,
+    pub(super) copied_through: u64,
+    pub(super) state: LogState,
+}
+
+impl LogHeader {
+    /// Writes the block over the first 4 KiB of `out`; returns the tag that the first frame chains to.
+    pub(super) fn encode(&self, sealer: &Sealer, nonce: Nonce, out: &mut [u8]) -> Tag {
+        let mut fields = Vec::with_capacity(128);
+        fields.extend_from_slice(&self.boot.to_le_bytes());
+        fields.extend_from_slice(&self.previous_file.to_le_bytes());
+        fields.extend_from_slice(&self.previous_sequence.to_le_bytes());
+        fields.extend_from_slice(&self.previous_chain);
+        fields.extend_from_slice(&self.copied_through.to_le_bytes());
+        let hard = &self.state.hard_state;
+        fields.extend_from_slice(&hard.term.to_le_bytes());
+        fields.push(hard.voted_for.is_some().into());
+        fields.extend_from_slice(&hard.voted_for.unwrap_or(0).to_le_bytes());
+        fields.push(hard.vote_committed.into());
+        fields.extend_from_slice(&[0; 8]);
+        for id in [self.state.purged, self.state.last, self.state.committed] {
+            fields.push(id.is_some().into());
+            fields.extend_from_slice(&id.unwrap_or_default().term.to_le_bytes());
+            fields.extend_from_slice(&id.unwrap_or_default().index.to_le_bytes());
+        }
+        let (block, tag) = seal_header(sealer, 0, nonce, &fields);
+        out[..HEADER_BLOCK_BYTES].fill(0);
+        out[..HEADER_BYTES].copy_from_slice(&block);
+        out[COPY_OFFSET..COPY_OFFSET + HEADER_BYTES].copy_from_slice(&block);
+        tag
+    }
+
+    /// Reads the first 4 KiB of the log file with this id; says what is wrong if neither copy is its header.
+    pub(super) fn decode(
+        block: &[u8],
+        store_id: &[u8; 16],
+        id: u64,
+    ) -> Result<(Self, Sealer, Tag), &'static str> {
+        let copy = |at: usize| block.get(at..at + HEADER_BYTES).unwrap_or_default();
+        let (header, fields) = Self::decode_copy(copy(0), store_id, id)
+            .or_else(|first| Self::decode_copy(copy(COPY_OFFSET), store_id, id).map_err(|_| first))?;
+        Ok((fields, header.sealer, header.tag))
+    }
+
+    fn decode_copy(block: &[u8], store_id: &[u8; 16], id: u64) -> Result<(Header, Self), &'static str> {
+        let header = open_header(block, FileKind::Log, 0).map_err(|_| "no valid log header")?;
+        let file = header.sealer.file();
+        if file.file_id != id || file.store_id != *store_id {
+            return Err("the header of another file");
+        }
+        let fields = Self::fields(header.fields()).map_err(|_| "a malformed log header")?;
+        Ok((header, fields))
+    }
+
+    fn fields(mut reader: Reader<'_>) -> Result<Self, Malformed> {
+        let (boot, previous_file) = (reader.u64()?, reader.u64()?);
+        let (previous_sequence, previous_chain) = (reader.u64()?, reader.array()?);
+        let copied_through = reader.u64()?;
+        let term = reader.u64()?;
+        let (voted, vote) = (flag(&mut reader)?, reader.u64()?);
+        let vote_committed = flag(&mut reader)?;
+        reader.take(8)?;
+        let mut id = || -> Result<Option<LogId>, Malformed> {
+            let present = flag(&mut reader)?;
+            let id = LogId { term: reader.u64()?, index: reader.u64()? };
+            Ok(present.then_some(id))
+        };
+        let state = LogState {
+            hard_state: HardState { term, voted_for: voted.then_some(vote), vote_committed },
+            purged: id()?,
+            last: id()?,
+            committed: id()?,
+        };
+        Ok(Self { boot, previous_file, previous_sequence, previous_chain, copied_through, state })
+    }
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match reader.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::{Algorithm, SALT_BYTES, SealedFile};
+
+    #[test]
+    fn a_header_survives_one_rotten_copy() {
+        let sealer = Sealer::new(SealedFile {
+            store_id: [1; 16],
+            file_id: 9,
+            kind: FileKind::Log as u8,
+            algorithm: Algorithm::Unsealed,
+            data_key_id: 0,
+            salt: [3; SALT_BYTES],
+        });
+        let header = LogHeader {
+            boot: 4,
+            previous_file: 8,
+            previous_sequence: 77,
+            previous_chain: [6; 16],
+            copied_through: 78,
+            state: LogState {
+                purged: Some(LogId { term: 1, index: 2 }),
+                last: Some(LogId { term: 3, index: 4 }),
+                hard_state: HardState { term: 5, voted_for: Some(6), vote_committed: true },
+                committed: None,
+            },
+        };
+        let mut block = vec![0xff; HEADER_BLOCK_BYTES];
+        let tag = header.encode(&sealer, [2; 12], &mut block);
+        for rotten in [100, COPY_OFFSET + 100, COPY_OFFSET - 1] {
+            let mut block = block.clone();
+            block[rotten] ^= 1;
+            let (found, _, found_tag) = LogHeader::decode(&block, &[1; 16], 9).expect("one copy is intact");
+            assert_eq!((found, found_tag), (header.clone(), tag));
+        }
+        assert!(LogHeader::decode(&block, &[1; 16], 8).is_err(), "another file's header");
+        assert!(LogHeader::decode(&block, &[2; 16], 9).is_err(), "another store's header");
+        block[100] ^= 1;
+        block[COPY_OFFSET + 100] ^= 1;
+        assert!(LogHeader::decode(&block, &[1; 16], 9).is_err());
+    }
+}

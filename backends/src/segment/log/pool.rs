@@ -1,0 +1,245 @@
+//! Log files in waiting: filled ahead, recycled after a purge.
+//!
+//! Only a file whose blocks were written before lets `fdatasync` leave the file system's metadata alone, which is
+//! where most of its time goes otherwise. So the next file is filled with zeros before it is needed, by a thread of
+//! the store, and a purged file becomes the next one as it is: a fresh salt in its header makes the old content
+//! meaningless. A spare also means that a disk that fills up does not stop the log in the middle.
+//!
+//! Nothing here is on the way of a group, except that a rotation takes a spare or, if there is none, makes a file.
+
+use super::super::directory::{Directory, StoreFile, Suffix, file_name};
+use super::content::LogFile;
+use crate::io::OpenMode;
+use coffer_core::storage::StorageError;
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// A file that is made while a group waits is no larger than this, unless the group is.
+const FIRST_FILE_BYTES: u64 = 1 << 20;
+const FILL_BYTES: usize = 1 << 20;
+
+pub(super) struct FilePool {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    directory: Arc<Directory>,
+    file_bytes: u64,
+    spares_max: usize,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    spares: Vec<Spare>,
+    retired: Vec<Arc<LogFile>>,
+    wanted: bool,
+    stop: bool,
+}
+
+struct Spare {
+    name: String,
+    file: StoreFile,
+}
+
+impl FilePool {
+    /// A pool of files of `file_bytes`. With a `thread`, all that can wait is done there; without, it is done by the
+    /// caller, in a fixed order.
+    pub(super) fn new(
+        directory: Arc<Directory>,
+        file_bytes: u64,
+        spares_max: usize,
+        thread: bool,
+    ) -> Result<Self, StorageError> {
+        let shared = Arc::new(Shared {
+            directory,
+            file_bytes,
+            spares_max,
+            inner: Mutex::new(Inner::default()),
+            changed: Condvar::new(),
+        });
+        let thread = match thread {
+            false => None,
+            true => {
+                let shared = shared.clone();
+                let started = std::thread::Builder::new().name("coffer-log-files".into());
+                let started = started.spawn(move || shared.run());
+                Some(started.map_err(|error| StorageError::io("start a thread for", "log files", error))?)
+            }
+        };
+        Ok(Self { shared, thread })
+    }
+
+    /// A file of at least `bytes` under the name of log file `id`. Its name is durable, its content means nothing.
+    pub(super) fn take(&self, id: u64, bytes: u64) -> Result<(StoreFile, u64), StorageError> {
+        let shared = &*self.shared;
+        let spare = if bytes <= shared.file_bytes { shared.inner.lock().spares.pop() } else { None };
+        let (spare, length) = match spare {
+            Some(spare) => (spare, shared.file_bytes),
+            None => {
+                let length = if self.thread.is_some() { FIRST_FILE_BYTES } else { shared.file_bytes };
+                let length = length.min(shared.file_bytes).max(bytes);
+                (shared.fill(length, false)?, length)
+            }
+        };
+        let name = file_name(id, Suffix::Log);
+        shared.directory.rename(&spare.name, &name)?;
+        shared.directory.sync()?;
+        let path = shared.directory.file_path(&name);
+        Ok((StoreFile { path, ..spare.file }, length))
+    }
+
+    /// Says that the current file fills up: a spare will be needed.
+    pub(super) fn prepare(&self) {
+        let mut inner = self.shared.inner.lock();
+        if !inner.spares.is_empty() || inner.wanted {
+            return;
+        }
+        inner.wanted = true;
+        self.wake(inner);
+    }
+
+    /// Gives back files that the log no longer needs.
+    pub(super) fn retire(&self, files: impl IntoIterator<Item = Arc<LogFile>>) {
+        let mut inner = self.shared.inner.lock();
+        inner.retired.extend(files);
+        if !inner.retired.is_empty() {
+            self.wake(inner);
+        }
+    }
+
+    /// Takes a file that was found at opening and belongs to no log; `name` must be free of meaning by now.
+    pub(super) fn adopt(&self, name: &str) -> Result<(), StorageError> {
+        let shared = &*self.shared;
+        let file = shared.directory.open(name, OpenMode::Write)?;
+        if file.len()? != shared.file_bytes || shared.inner.lock().spares.len() >= shared.spares_max {
+            shared.directory.discard(name);
+            return Ok(());
+        }
+        let spare = file_name(shared.directory.fresh_id(), Suffix::Spare);
+        shared.directory.rename(name, &spare)?;
+        let file = StoreFile { path: shared.directory.file_path(&spare), ..file };
+        shared.inner.lock().spares.push(Spare { name: spare, file });
+        Ok(())
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.shared.inner.lock().spares.len() as u64 * self.shared.file_bytes
+    }
+
+    fn wake(&self, inner: parking_lot::MutexGuard<'_, Inner>) {
+        drop(inner);
+        if self.thread.is_some() {
+            self.shared.changed.notify_one();
+        } else {
+            self.shared.work();
+        }
+    }
+}
+
+impl Drop for FilePool {
+    fn drop(&mut self) {
+        self.shared.inner.lock().stop = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that prepares log files panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        loop {
+            let mut inner = self.inner.lock();
+            while !inner.stop && !inner.wanted && inner.retired.is_empty() {
+                self.changed.wait(&mut inner);
+            }
+            let stop = inner.stop;
+            drop(inner);
+            self.work();
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Does everything that waits.
+    fn work(&self) {
+        let retired = std::mem::take(&mut self.inner.lock().retired);
+        retired.into_iter().for_each(|file| self.recycle(file));
+        let wanted = {
+            let mut inner = self.inner.lock();
+            std::mem::take(&mut inner.wanted) && inner.spares.is_empty() && !inner.stop
+        };
+        if wanted {
+            self.prepare();
+        }
+    }
+
+    /// Makes a spare out of a file, unless a reader still has it, or there are enough.
+    fn recycle(&self, file: Arc<LogFile>) {
+        let name = file_name(file.id, Suffix::Log);
+        let enough = self.inner.lock().spares.len() >= self.spares_max;
+        let Some(file) = Arc::into_inner(file).filter(|file| file.bytes == self.file_bytes && !enough) else {
+            return self.directory.discard(&name);
+        };
+        let spare = file_name(self.directory.fresh_id(), Suffix::Spare);
+        match self.directory.rename(&name, &spare) {
+            Ok(()) => {
+                let file = StoreFile { path: self.directory.file_path(&spare), ..file.file };
+                self.inner.lock().spares.push(Spare { name: spare, file });
+            }
+            Err(error) => tracing::warn!(%error, "a purged log file stays"),
+        }
+    }
+
+    /// Fills a spare ahead. If that fails the log goes on with the file it has, and tries again when that one ends.
+    fn prepare(&self) {
+        match self.fill(self.file_bytes, true) {
+            Ok(spare) => self.inner.lock().spares.push(spare),
+            Err(error) if self.inner.lock().stop => tracing::debug!(%error, "a log file was not prepared"),
+            Err(error) => tracing::warn!(
+                %error,
+                "the next log file could not be prepared: free space on this disk before the current one is full"
+            ),
+        }
+    }
+
+    /// A file of zeros.
+    fn fill(&self, bytes: u64, ahead: bool) -> Result<Spare, StorageError> {
+        let id = self.directory.fresh_id();
+        let filling = file_name(id, Suffix::New);
+        let file = self.directory.open(&filling, OpenMode::Create)?;
+        if let Err(error) = self.fill_with_zeros(&file, bytes, ahead) {
+            self.directory.discard(&filling);
+            return Err(error);
+        }
+        if !ahead {
+            return Ok(Spare { name: filling, file });
+        }
+        let name = file_name(id, Suffix::Spare);
+        self.directory.rename(&filling, &name)?;
+        Ok(Spare { file: StoreFile { path: self.directory.file_path(&name), ..file }, name })
+    }
+
+    fn fill_with_zeros(&self, file: &StoreFile, bytes: u64, ahead: bool) -> Result<(), StorageError> {
+        let zeros = vec![0; FILL_BYTES.min(bytes as usize)];
+        let mut at = 0;
+        while at < bytes {
+            if ahead && self.inner.lock().stop {
+                let stopped = std::io::ErrorKind::Interrupted.into();
+                return Err(StorageError::io("fill", &file.path, stopped));
+            }
+            let count = (zeros.len() as u64).min(bytes - at);
+            file.write(&zeros[..count as usize], at)?;
+            at += count;
+        }
+        // A file that is made on the way of a group is synced with that group.
+        if ahead { file.sync() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,353 @@
+//! What the log files say at opening.
+//!
+//! 1. The newest file with a valid header that is complete as far as it repeats older content is the last one. It
+//!    names the file before it, and so on, until a file that needs none or whose predecessors were purged.
+//! 2. Every file but the last must hold, intact and chained, all frames that its successor counts.
+//! 3. In the last file frames are read up to the first that is not intact. If anything behind it proves that this
+//!    frame was once acknowledged, it rotted: the store is refused. Otherwise it was never finished: a torn tail.
+//! 4. Frames that a later frame says were acknowledged are the content. The rest, at most the last group, may or
+//!    may not have been: it is handed back as the tail, which the log copies to a new file and syncs before
+//!    anything else happens. What was read from a page cache is thus on the medium before it counts.
+//!
+//! What cannot be told: if the very last group of a process that did not close its log rots, and no later frame
+//! exists, it looks like a torn tail.
+
+use super::super::directory::{Directory, StoreFile, Suffix, corrupt, file_name};
+use super::content::{Content, FrameAt, LogFile};
+use super::frame::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, each_step, looks_like_frame_of};
+use super::header::{HEADER_BLOCK_BYTES, LogHeader};
+use crate::io::OpenMode;
+use crate::seal::Tag;
+use coffer_core::storage::StorageError;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// A file of the log, with what the log held before it.
+pub(super) struct Held {
+    pub(super) file: Arc<LogFile>,
+    pub(super) header: LogHeader,
+}
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Recovered {
+    /// Everything that is known to have been acknowledged.
+    pub(super) content: Content,
+    /// The files that hold it, oldest first.
+    pub(super) files: VecDeque<Held>,
+    /// The last acknowledged frame.
+    pub(super) sequence: u64,
+    /// Its tag.
+    pub(super) chain: Tag,
+    /// Frames after it that are intact.
+    pub(super) tail: Vec<TailFrame>,
+    /// Log files that mean nothing any more.
+    pub(super) leftovers: Vec<String>,
+    /// The highest boot number found.
+    pub(super) boot: u64,
+}
+
+/// A frame that may not have been acknowledged.
+pub(super) struct TailFrame {
+    pub(super) body: Vec<u8>,
+    pub(super) at: FrameAt,
+}
+
+/// Reads the log files `ids`. `newest_known` is a log file that must exist, or have been replaced by a newer one.
+pub(super) fn recover(
+    directory: &Directory,
+    store_id: &[u8; 16],
+    ids: &[u64],
+    newest_known: u64,
+) -> Result<Recovered, StorageError> {
+    let mut files = BTreeMap::new();
+    for &id in ids {
+        files.insert(id, open(directory, store_id, id)?);
+    }
+    let boot = files.values().filter_map(|file| file.held.as_ref().ok()).map(|held| held.header.boot).max();
+    let Some(last) = find_last(&files)? else {
+        return empty(directory, files, newest_known);
+    };
+    if last < newest_known {
+        let path = directory.file_path(&file_name(newest_known, Suffix::Log));
+        return Err(corrupt(&path, 0, "the newest log file", "nothing that belongs to the log"));
+    }
+    let chain = chain_of(&files, last)?;
+    let mut recovered = replay(&files, &chain)?;
+    check_purged(&recovered, &files, directory)?;
+    recovered.boot = boot.unwrap_or(0);
+    let unused = files.keys().filter(|id| !chain.contains(id));
+    recovered.leftovers = unused.map(|id| file_name(*id, Suffix::Log)).collect();
+    Ok(recovered)
+}
+
+struct Candidate {
+    file: StoreFile,
+    bytes: u64,
+    id: u64,
+    held: Result<Held, &'static str>,
+}
+
+fn open(directory: &Directory, store_id: &[u8; 16], id: u64) -> Result<Candidate, StorageError> {
+    let file = directory.open(&file_name(id, Suffix::Log), OpenMode::Read)?;
+    let bytes = file.len()?;
+    let mut block = vec![0; HEADER_BLOCK_BYTES];
+    let found = file.read(&mut block, 0)?;
+    let held = LogHeader::decode(&block[..found], store_id, id).map(|(header, sealer, _)| {
+        let file = Arc::new(LogFile { id, file: file.clone(), sealer, bytes });
+        Held { file, header }
+    });
+    Ok(Candidate { file, bytes, id, held })
+}
+
+/// The newest file that began. Newer ones are refused if they hold anything that was acknowledged.
+fn find_last(files: &BTreeMap<u64, Candidate>) -> Result<Option<u64>, StorageError> {
+    for (id, candidate) in files.iter().rev() {
+        match &candidate.held {
+            Ok(held) if began(held)? => return Ok(Some(*id)),
+            Ok(_) => {}
+            Err(found) => candidate.refuse_if_used(found)?,
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a file holds all the older content that it is to repeat.
+fn began(held: &Held) -> Result<bool, StorageError> {
+    let mut frames = Frames::new(held)?;
+    while frames.sequence < held.header.copied_through {
+        if frames.next()?.is_none() {
+            frames.refuse_if_acknowledged()?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Candidate {
+    /// A file without a valid header was never used, unless it holds more than the frame that is written together
+    /// with the header.
+    fn refuse_if_used(&self, found: &'static str) -> Result<(), StorageError> {
+        let mut start = [0; FRAME_HEADER_BYTES];
+        let mut frames = 0;
+        for offset in (HEADER_BLOCK_BYTES as u64..self.bytes).step_by(FRAME_ALIGNMENT) {
+            self.file.read(&mut start, offset)?;
+            frames += u32::from(looks_like_frame_of(&start, self.id));
+            if frames > 1 {
+                return Err(self.file.corrupt(0, "a log header", found));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The files of the log that ends with `last`, oldest first.
+fn chain_of(files: &BTreeMap<u64, Candidate>, last: u64) -> Result<VecDeque<u64>, StorageError> {
+    let mut chain = VecDeque::new();
+    let mut next = last;
+    while let Some(candidate) = files.get(&next) {
+        let held = match &candidate.held {
+            Ok(held) => held,
+            Err(found) => return Err(candidate.file.corrupt(0, "a log header", *found)),
+        };
+        chain.push_front(next);
+        // Predecessors have smaller ids; anything else is no chain.
+        if held.header.previous_file >= next {
+            break;
+        }
+        next = held.header.previous_file;
+    }
+    Ok(chain)
+}
+
+fn replay(files: &BTreeMap<u64, Candidate>, chain: &VecDeque<u64>) -> Result<Recovered, StorageError> {
+    let mut recovered = Recovered::default();
+    let held = |id: &u64| files.get(id).and_then(|candidate| candidate.held.as_ref().ok());
+    for (position, id) in chain.iter().enumerate() {
+        let Some(held) = held(id) else { continue };
+        if position == 0 {
+            recovered.content = Content::new(held.header.state);
+        }
+        let successor = chain.get(position + 1).and_then(|id| files.get(id)?.held.as_ref().ok());
+        match successor {
+            Some(successor) => replay_whole(held, &successor.header, &mut recovered.content)?,
+            None => replay_last(held, &mut recovered)?,
+        }
+        recovered.files.push_back(Held { file: held.file.clone(), header: held.header.clone() });
+    }
+    Ok(recovered)
+}
+
+/// Reads a file that has a successor: every frame up to the one that the successor names was acknowledged.
+fn replay_whole(held: &Held, successor: &LogHeader, content: &mut Content) -> Result<(), StorageError> {
+    let mut frames = Frames::new(held)?;
+    while frames.sequence < successor.previous_sequence {
+        match frames.next()? {
+            Some(frame) => apply(content, &frame)?,
+            None => return Err(frames.corrupt()),
+        }
+    }
+    if frames.chain != successor.previous_chain {
+        return Err(held.file.file.corrupt(
+            frames.offset,
+            "the chain that the next log file continues",
+            "another",
+        ));
+    }
+    Ok(())
+}
+
+fn replay_last(held: &Held, recovered: &mut Recovered) -> Result<(), StorageError> {
+    let mut frames = Frames::new(held)?;
+    (recovered.sequence, recovered.chain) = (frames.sequence, frames.chain);
+    let mut tail: Vec<(TailFrame, Tag)> = Vec::new();
+    while let Some(frame) = frames.next()? {
+        for (acked, tag) in tail.extract_if(.., |(frame, _)| frame.at.sequence <= frames.acked) {
+            (recovered.sequence, recovered.chain) = (acked.at.sequence, tag);
+            apply(&mut recovered.content, &acked)?;
+        }
+        tail.push((frame, frames.chain));
+    }
+    frames.refuse_if_acknowledged()?;
+    recovered.tail =
+        tail.into_iter().map(|(frame, _)| frame).filter(|frame| !frame.body.is_empty()).collect();
+    Ok(())
+}
+
+/// Takes the steps of a frame.
+pub(super) fn apply(content: &mut Content, frame: &TailFrame) -> Result<(), StorageError> {
+    each_step(&frame.body, |step| content.step(&step, &frame.at)).map_err(|_| {
+        let expected = format!("log frame {}", frame.at.sequence);
+        frame.at.file.file.corrupt(frame.at.offset, expected, "malformed log operations")
+    })
+}
+
+/// Reads the frames of a file in order.
+struct Frames<'a> {
+    held: &'a Held,
+    /// Where the next frame stands.
+    offset: u64,
+    /// The last frame read.
+    sequence: u64,
+    chain: Tag,
+    /// What the last frame read says was acknowledged.
+    acked: u64,
+    /// Why there is no next frame.
+    fault: &'static str,
+}
+
+impl<'a> Frames<'a> {
+    fn new(held: &'a Held) -> Result<Self, StorageError> {
+        let mut block = vec![0; HEADER_BLOCK_BYTES];
+        held.file.file.read_exact(&mut block, 0)?;
+        let store_id = &held.file.sealer.file().store_id;
+        let (_, _, chain) = LogHeader::decode(&block, store_id, held.file.id)
+            .map_err(|found| held.file.file.corrupt(0, "a log header", found))?;
+        let sequence = held.header.previous_sequence;
+        let offset = HEADER_BLOCK_BYTES as u64;
+        Ok(Self { held, offset, sequence, chain, acked: sequence, fault: "" })
+    }
+
+    /// The next frame, or `None` where no intact frame of this log follows.
+    fn next(&mut self) -> Result<Option<TailFrame>, StorageError> {
+        match self.read()? {
+            Ok((header, body)) => {
+                let at = FrameAt {
+                    file: self.held.file.clone(),
+                    offset: self.offset,
+                    bytes: header.frame_bytes as u32,
+                    sequence: header.sequence,
+                };
+                self.offset += header.frame_bytes as u64;
+                self.sequence = header.sequence;
+                self.chain = header.tag();
+                // A log that was closed in order had no group under way.
+                self.acked = if header.last { header.sequence } else { header.acked };
+                Ok(Some(TailFrame { body, at }))
+            }
+            Err(fault) => {
+                self.fault = fault;
+                Ok(None)
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Result<(FrameHeader, Vec<u8>), &'static str>, StorageError> {
+        let file = &self.held.file;
+        let mut start = [0; FRAME_HEADER_BYTES];
+        let found = file.file.read(&mut start, self.offset)?;
+        let header = match FrameHeader::decode(&start[..found], &file.sealer) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if header.sequence != self.sequence + 1 || header.chain != self.chain {
+            return Ok(Err("a frame of another place in the log"));
+        }
+        if self.offset + header.frame_bytes as u64 > file.bytes {
+            return Ok(Err("a cut frame"));
+        }
+        let mut frame = vec![0; header.frame_bytes];
+        file.file.read_exact(&mut frame, self.offset)?;
+        let body = header.open_body(&mut frame, &file.sealer, self.offset).map(<[u8]>::to_vec);
+        Ok(body.map(|body| (header, body)))
+    }
+
+    /// Looks behind the end for a frame of this life of the file that says that what is missing was acknowledged.
+    fn refuse_if_acknowledged(&self) -> Result<(), StorageError> {
+        let file = &self.held.file;
+        let mut start = [0; FRAME_HEADER_BYTES];
+        let behind = self.offset + FRAME_ALIGNMENT as u64;
+        for offset in (behind..file.bytes).step_by(FRAME_ALIGNMENT) {
+            let found = file.file.read(&mut start, offset)?;
+            let header = FrameHeader::decode(&start[..found], &file.sealer);
+            if header.is_ok_and(|header| header.acked > self.sequence) {
+                return Err(self.corrupt());
+            }
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self) -> StorageError {
+        let expected = format!("acknowledged log frame {}", self.sequence + 1);
+        self.held.file.file.corrupt(self.offset, expected, self.fault)
+    }
+}
+
+/// A log may begin with a file that has predecessors only if those were purged.
+fn check_purged(
+    recovered: &Recovered,
+    files: &BTreeMap<u64, Candidate>,
+    directory: &Directory,
+) -> Result<(), StorageError> {
+    let Some(first) = recovered.files.front() else { return Ok(()) };
+    let previous = first.header.previous_file;
+    if previous == 0 || files.contains_key(&previous) {
+        return Ok(());
+    }
+    // The watermark that let the predecessor go was synced, but maybe nothing was written after it.
+    let mut purged = recovered.content.state.purged.map(|id| id.index);
+    for frame in &recovered.tail {
+        let mut content = Content::new(recovered.content.state);
+        apply(&mut content, frame)?;
+        purged = purged.max(content.state.purged.map(|id| id.index));
+    }
+    if first.header.state.last.map(|id| id.index) <= purged {
+        return Ok(());
+    }
+    let path = directory.file_path(&file_name(previous, Suffix::Log));
+    Err(corrupt(&path, 0, "a log file that is still needed", "no such file"))
+}
+
+/// No file began: right for a store that was never used, and for nothing else.
+fn empty(
+    directory: &Directory,
+    files: BTreeMap<u64, Candidate>,
+    newest_known: u64,
+) -> Result<Recovered, StorageError> {
+    if newest_known != 0 {
+        let path = directory.file_path(&file_name(newest_known, Suffix::Log));
+        return Err(corrupt(&path, 0, "the newest log file", "nothing that belongs to the log"));
+    }
+    let leftovers = files.keys().map(|id| file_name(*id, Suffix::Log)).collect();
+    Ok(Recovered { leftovers, ..Recovered::default() })
+}

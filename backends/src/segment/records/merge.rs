@@ -1,0 +1,137 @@
+//! The directories of several record files as one, streamed block by block.
+//!
+//! Each file is a cursor on its current line; a heap keeps the smallest in front. While one file's keys lie below
+//! all others', moving on costs two comparisons and no move.
+
+use super::super::piece::PIECE_HEADER_BYTES;
+use super::super::wire::Reader;
+use super::codec::{Line, take_line};
+use super::file::Segment;
+use coffer_core::revision::{LeaseId, Revision};
+use coffer_core::storage::{DirectoryEntry, StorageError};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Visits every line ascending by key, then by revision, with the number of its file.
+pub(super) fn merge(
+    segments: &[Arc<Segment>],
+    mut visit: impl FnMut(usize, &[u8], &Line) -> ControlFlow<()>,
+) -> Result<(), StorageError> {
+    let mut heap = Vec::with_capacity(segments.len());
+    for (number, segment) in segments.iter().enumerate() {
+        let mut cursor = Box::new(Cursor::new(number, segment));
+        if cursor.advance()? {
+            heap.push(cursor);
+        }
+    }
+    for at in (0..heap.len() / 2).rev() {
+        sift_down(&mut heap, at);
+    }
+    while let Some(cursor) = heap.first_mut() {
+        if visit(cursor.number, &cursor.key, &cursor.line).is_break() {
+            return Ok(());
+        }
+        if !cursor.advance()? {
+            heap.swap_remove(0);
+        }
+        sift_down(&mut heap, 0);
+    }
+    Ok(())
+}
+
+fn sift_down(heap: &mut [Box<Cursor<'_>>], mut at: usize) {
+    loop {
+        let mut child = 2 * at + 1;
+        if child >= heap.len() {
+            return;
+        }
+        if child + 1 < heap.len() && heap[child + 1].is_before(&heap[child]) {
+            child += 1;
+        }
+        if !heap[child].is_before(&heap[at]) {
+            return;
+        }
+        heap.swap(at, child);
+        at = child;
+    }
+}
+
+/// A place in the directory of one file.
+struct Cursor<'a> {
+    number: usize,
+    segment: &'a Segment,
+    block: Vec<u8>,
+    next_block: usize,
+    /// Where the next block stands.
+    offset: u64,
+    /// Where the next line stands in the block.
+    at: usize,
+    lines_left: u64,
+    first_main: i64,
+    key: Vec<u8>,
+    line: Line,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(number: usize, segment: &'a Segment) -> Self {
+        let entry = DirectoryEntry {
+            revision: Revision::default(),
+            create_revision: 0,
+            version: 0,
+            lease: LeaseId::NONE,
+            tombstone: false,
+            value_bytes: 0,
+        };
+        Self {
+            number,
+            segment,
+            block: Vec::new(),
+            next_block: 0,
+            offset: segment.directory_offset,
+            at: 0,
+            lines_left: 0,
+            first_main: segment.first().main,
+            key: Vec::new(),
+            line: Line { entry, box_number: 0, hash: 0 },
+        }
+    }
+
+    fn is_before(&self, other: &Self) -> bool {
+        match self.key.cmp(&other.key) {
+            std::cmp::Ordering::Equal => self.line.entry.revision < other.line.entry.revision,
+            order => order.is_lt(),
+        }
+    }
+
+    /// Moves to the next line; `false` at the end.
+    fn advance(&mut self) -> Result<bool, StorageError> {
+        while self.lines_left == 0 {
+            if self.next_block == self.segment.blocks.len() {
+                return Ok(false);
+            }
+            self.load()?;
+        }
+        let mut reader = Reader::new(&self.block[self.at..]);
+        let line = take_line(&mut reader, &mut self.key, self.first_main);
+        self.at += reader.position();
+        self.lines_left -= 1;
+        self.line = line.map_err(|_| self.malformed())?;
+        Ok(true)
+    }
+
+    fn load(&mut self) -> Result<(), StorageError> {
+        self.segment.read_directory_block(self.next_block, self.offset, &mut self.block)?;
+        self.next_block += 1;
+        self.offset += self.block.len() as u64;
+        let mut reader = Reader::new(&self.block[PIECE_HEADER_BYTES..]);
+        self.lines_left = reader.number().map_err(|_| self.malformed())?;
+        self.at = PIECE_HEADER_BYTES + reader.position();
+        self.key.clear();
+        Ok(())
+    }
+
+    fn malformed(&self) -> StorageError {
+        let offset = self.offset - self.block.len() as u64;
+        self.segment.malformed_directory(self.next_block - 1, offset, "malformed lines")
+    }
+}

@@ -199,7 +199,7 @@ impl Nonces {
     ///
     /// # Panics
     /// After 2^32 nonces. Files end long before.
-    pub fn next(&mut self) -> Nonce {
+    pub fn draw(&mut self) -> Nonce {
         let mut nonce = [0; NONCE_BYTES];
         nonce[..4].copy_from_slice(&self.next.to_be_bytes());
         nonce[4..].copy_from_slice(&self.random);
@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn nonces_never_repeat() {
         let mut nonces = Nonces::new([9; 8]);
-        assert_eq!(nonces.next(), [0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9]);
+        assert_eq!(nonces.draw(), [0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9]);
         nonces.refresh([8; 8]);
-        assert_eq!(nonces.next(), [0, 0, 0, 1, 8, 8, 8, 8, 8, 8, 8, 8]);
+        assert_eq!(nonces.draw(), [0, 0, 0, 1, 8, 8, 8, 8, 8, 8, 8, 8]);
     }
 }

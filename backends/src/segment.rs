@@ -111,7 +111,6 @@ fn open(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<SegmentStore, 
         None => found_store(&directory, &names)?,
     };
     directory.reserve_id(manifest.next_id.saturating_sub(1));
-    names.iter().for_each(|(id, _)| directory.reserve_id(*id));
 
     let newest = Arc::new(AtomicU64::new(0));
     let (store_id, boot_min) = (manifest.store_id, manifest.boot.saturating_add(1));
@@ -135,24 +134,38 @@ fn open(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<SegmentStore, 
     Ok(SegmentStore { log: Box::new(log), records: Arc::new(records), identity })
 }
 
-/// Creates the directory and those above it that are missing, durably.
+/// Creates the directory and those above it that are missing.
 fn create_directories(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError> {
     match io.list(path) {
-        Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
+        // One that exists may still be of no use; its first use will tell.
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
         Err(error) => return Err(StorageError::io("open directory", path, error)),
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_directories(parent, io, create)?;
     }
     match io.create_dir(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(StorageError::io("create directory", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StorageError::io("create directory", path, error))
+        }
+        _ => Ok(()),
     }
-    let parent = parent.unwrap_or(Path::new("."));
-    io.sync_dir(parent).map_err(|error| StorageError::io("sync directory", parent, error))
+}
+
+/// Makes the way to a directory durable, whether this opening or an earlier one that failed created it.
+fn sync_way_to(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
+    for directory in path.ancestors().skip(1) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        match io.sync_dir(directory) {
+            Ok(()) => {}
+            // A directory that we may not read is none that we created.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(StorageError::io("sync directory", directory, error)),
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a directory that holds something else, before anything in it changes.
@@ -185,6 +198,7 @@ fn check_ours(directory: &Directory, create: bool) -> Result<(), StorageError> {
 fn clean(directory: &Directory) -> Result<Vec<(u64, Suffix)>, StorageError> {
     let mut names: Vec<_> = directory.list()?.iter().filter_map(|name| parse_name(name)).collect();
     names.sort_unstable_by_key(|name| name.0);
+    names.iter().for_each(|(id, _)| directory.reserve_id(*id));
     for (id, _) in names.extract_if(.., |name| name.1 == Suffix::New) {
         directory.remove(&file_name(id, Suffix::New))?;
     }
@@ -197,6 +211,7 @@ fn found_store(directory: &Directory, names: &[(u64, Suffix)]) -> Result<(Slots,
         let found = format!("none, but {}", file_name(*id, *suffix));
         return Err(corrupt(&directory.file_path(SLOTS[0]), 0, "a manifest", found));
     }
+    sync_way_to(directory.path(), directory.io())?;
     let manifest = Manifest {
         generation: 1,
         store_id: directory.random()?,
@@ -229,9 +244,6 @@ fn explain(path: &Path, error: StorageError) -> StorageError {
         }
         io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or name another directory",
         io::ErrorKind::NotADirectory => "name a directory",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free space on its disk, then open it again"
-        }
         io::ErrorKind::NotFound => "name the directory of a store, or allow it to be created",
         _ => return error,
     };

@@ -73,6 +73,7 @@ struct Disk {
     read_fault: Option<u64>,
     capacity_bytes: Option<u64>,
     counters: SimCounters,
+    by_extension: BTreeMap<String, SimCounters>,
     random: Random,
 }
 
@@ -187,6 +188,11 @@ impl SimDisk {
         self.disk.lock().counters
     }
 
+    /// How often what was called on files whose name ends with `.extension`.
+    pub fn counters_of(&self, extension: &str) -> SimCounters {
+        self.disk.lock().by_extension.get(extension).copied().unwrap_or_default()
+    }
+
     /// Whether an armed [`Fault::Crash`] was reached.
     pub fn is_crashed(&self) -> bool {
         self.disk.lock().crashed
@@ -289,6 +295,14 @@ impl Disk {
         Ok(Some(fault))
     }
 
+    /// Counters of the files with the extension that this one has now.
+    fn extension_counters(&mut self, inode: u64) -> &mut SimCounters {
+        let path = self.names.iter().find(|(_, named)| **named == inode).map(|(path, _)| path);
+        let extension =
+            path.and_then(|path| path.extension()).map(|name| name.to_string_lossy().into_owned());
+        self.by_extension.entry(extension.unwrap_or_default()).or_default()
+    }
+
     fn change_name(&mut self, change: NameChange) -> io::Result<()> {
         let kind = match change {
             NameChange::Link(..) | NameChange::Directory(_) => Kind::NeedsRoom,
@@ -322,6 +336,7 @@ impl Disk {
 
     fn write(&mut self, inode: u64, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.counters.writes += 1;
+        self.extension_counters(inode).writes += 1;
         let offset = offset as usize;
         let grows = (offset + bytes.len()).saturating_sub(self.inodes[&inode].seen.len());
         let fault = self.gate(if grows > 0 { Kind::NeedsRoom } else { Kind::Overwrite }, true)?;
@@ -363,6 +378,7 @@ impl Disk {
 
     fn sync(&mut self, inode: u64) -> io::Result<()> {
         self.counters.syncs += 1;
+        self.extension_counters(inode).syncs += 1;
         let fault = self.gate(Kind::NeedsNoRoom, false)?;
         if fault == Some(Fault::Crash) {
             return Err(eio());

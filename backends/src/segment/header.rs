@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_found() {
         let (block, tag) = seal_header(&sealer(), 0, [4; 12], b"fields");
-        let header = open_header(&block, FileKind::Log, 0).ok().expect("an intact header opens");
+        let Ok(header) = open_header(&block, FileKind::Log, 0) else { panic!("an intact header opens") };
         assert_eq!(header.fields().take(6), Ok(&b"fields"[..]));
         assert_eq!(header.tag, tag);
         assert_eq!(header.sealer.file(), sealer().file());

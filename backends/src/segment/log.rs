@@ -114,7 +114,9 @@ impl SegmentLog {
             buffer: Vec::new(),
             _lock: lock,
         };
-        log.begin(recovered)?;
+        // A file that was not begun in full must not be closed as if it had been.
+        let begun = log.begin(recovered);
+        log.poison.note(begun)?;
         for name in leftovers {
             log.pool.adopt(&name)?;
         }
@@ -143,15 +145,27 @@ impl SegmentLog {
             tail.into_iter().map(|frame: TailFrame| frame.body).collect()
         };
         let state = self.content.read().state;
-        let previous_file = if copies_all { 0 } else { files.back().map_or(0, |held| held.file.id) };
-        let retired: Vec<_> =
-            if copies_all { files.drain(..).map(|held| held.file).collect() } else { Vec::new() };
+        // A file of which no frame counts may never have reached the medium, so nothing may depend on it.
+        let mut previous_file = files.back().map_or(0, |held| held.file.id);
+        let mut retired = Vec::new();
+        while let Some(held) =
+            files.pop_back_if(|held| copies_all || held.header.previous_sequence == self.sequence)
+        {
+            previous_file = held.header.previous_file;
+            if held.header.previous_file != 0 {
+                self.chain = held.header.previous_chain;
+            }
+            retired.push(held.file);
+        }
+        if copies_all {
+            previous_file = 0;
+        }
         self.files = files;
         let header = LogHeader {
             boot: self.boot,
             previous_file,
             previous_sequence: self.sequence,
-            previous_chain: if copies_all { Tag::default() } else { self.chain },
+            previous_chain: if previous_file == 0 { Tag::default() } else { self.chain },
             copied_through: self.sequence + bodies.len() as u64,
             state: if copies_all { LogState { last: state.purged, ..state } } else { state },
         };
@@ -200,7 +214,7 @@ impl SegmentLog {
         });
         self.nonces = Nonces::new(self.directory.random()?);
         let mut block = vec![0; HEADER_BLOCK_BYTES];
-        self.chain = header.encode(&sealer, self.nonces.next(), &mut block);
+        self.chain = header.encode(&sealer, self.nonces.draw(), &mut block);
         self.offset = HEADER_BLOCK_BYTES as u64;
         self.files.push_back(Held { file: Arc::new(LogFile { id, file, sealer, bytes }), header });
         Ok(block)
@@ -239,7 +253,7 @@ impl SegmentLog {
             chain: self.chain,
             last,
         };
-        let nonce = self.nonces.next();
+        let nonce = self.nonces.draw();
         let tag = frame::seal_frame(&mut self.buffer, HEADER_BLOCK_BYTES, &file.sealer, &place, nonce);
         match header {
             Some(block) => {

@@ -1,4 +1,4 @@
-//! The manifest: what the store consists of. Two slots; a change writes the older one and syncs it.
+//! The manifest: what the store consists of. Two slots; a change writes and syncs one, and then the other likewise.
 //!
 //! A slot is a header (see [`super::header`]; its file id is the generation) whose fields hold the length of the
 //! body (8 bytes), and at offset 512 one piece (see [`super::piece`]), kind 1, sequence = generation. Its text:
@@ -17,10 +17,11 @@
 //!
 //! # Invariants
 //! - The valid slot of the highest generation is the store. Everything that it names was synced before it.
-//! - A change leaves the other slot alone, so that a torn one costs the change and nothing else.
+//! - While a change writes one slot the other is whole, so that a torn one costs the change and nothing else.
+//!   Afterwards both say the same, so that a rotten one costs nothing.
 //! - Record files that it does not name are leftovers.
 
-use super::directory::{Directory, StoreFile, Suffix, corrupt, file_name, is_missing};
+use super::directory::{Directory, Suffix, corrupt, file_name, is_missing};
 use super::header::{FORMAT_VERSION, FileKind, HEADER_BYTES, HeaderFault, open_header, seal_header};
 use super::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
 use super::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
@@ -123,7 +124,7 @@ impl Manifest {
             salt: directory.random()?,
         });
         let mut nonces = Nonces::new(directory.random()?);
-        let header_nonce = nonces.next();
+        let header_nonce = nonces.draw();
         let mut out = vec![0; HEADER_BYTES];
         append_piece(&mut out, &sealer, &mut nonces, body_place(self.generation), |out| self.put(out));
         let body_bytes = (out.len() - HEADER_BYTES) as u64;
@@ -187,36 +188,45 @@ impl Slots {
 
     /// Writes the first manifest of a store: it is there as a whole or not at all.
     pub(super) fn create(directory: &Directory, manifest: &Manifest) -> Result<Self, StorageError> {
-        let new = file_name(0, Suffix::New);
-        let file = directory.open(&new, OpenMode::Create)?;
-        file.write(&manifest.encode(directory)?, 0)?;
-        file.sync()?;
-        directory.rename(&new, SLOTS[0])?;
-        directory.sync()?;
+        replace_slot(directory, SLOTS[0], manifest)?;
         Ok(Self { current: 0 })
+    }
+
+    /// Makes `manifest` the one in force, as the first change after opening. The slot that was read may stand in a
+    /// page cache only, after a sync of an earlier process failed; so the other one, maybe the last on the medium,
+    /// is replaced as a whole and not overwritten.
+    pub(super) fn write_first(
+        &mut self,
+        directory: &Directory,
+        manifest: &Manifest,
+    ) -> Result<(), StorageError> {
+        self.current = 1 - self.current;
+        replace_slot(directory, SLOTS[self.current], manifest)?;
+        replace_slot(directory, SLOTS[1 - self.current], manifest)
     }
 
     /// Makes `manifest` the one in force. After an error it is unknown whether it is.
     pub(super) fn write(&mut self, directory: &Directory, manifest: &Manifest) -> Result<(), StorageError> {
-        let target = 1 - self.current;
-        let encoded = manifest.encode(directory)?;
-        let (file, created) = open_slot(directory, SLOTS[target])?;
-        file.write(&encoded, 0)?;
-        file.sync()?;
-        if created {
-            directory.sync()?;
-        }
-        self.current = target;
-        Ok(())
+        self.current = 1 - self.current;
+        write_slot(directory, SLOTS[self.current], manifest)?;
+        write_slot(directory, SLOTS[1 - self.current], manifest)
     }
 }
 
-fn open_slot(directory: &Directory, name: &str) -> Result<(StoreFile, bool), StorageError> {
-    match directory.open(name, OpenMode::Write) {
-        Ok(file) => Ok((file, false)),
-        Err(error) if is_missing(&error) => Ok((directory.open(name, OpenMode::Create)?, true)),
-        Err(error) => Err(error),
-    }
+fn write_slot(directory: &Directory, name: &str, manifest: &Manifest) -> Result<(), StorageError> {
+    let file = directory.open(name, OpenMode::Write)?;
+    file.write(&manifest.encode(directory)?, 0)?;
+    file.sync()
+}
+
+fn replace_slot(directory: &Directory, name: &str, manifest: &Manifest) -> Result<(), StorageError> {
+    // A name that was never used: whatever a crash keeps of older renames cannot put another file in this place.
+    let new = file_name(directory.fresh_id(), Suffix::New);
+    let file = directory.open(&new, OpenMode::Create)?;
+    file.write(&manifest.encode(directory)?, 0)?;
+    file.sync()?;
+    directory.rename(&new, name)?;
+    directory.sync()
 }
 
 fn read_slot(

@@ -26,7 +26,7 @@ pub(super) fn append_piece(
     out.resize(start + PIECE_HEADER_BYTES, 0);
     fill(out);
     let (header, text) = out[start..].split_at_mut(PIECE_HEADER_BYTES);
-    let nonce = nonces.next();
+    let nonce = nonces.draw();
     header[4..8].copy_from_slice(&(text.len() as u32).to_le_bytes());
     header[8] = place.kind;
     header[12..24].copy_from_slice(&nonce);

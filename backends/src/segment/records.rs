@@ -31,7 +31,7 @@ use coffer_core::storage::{
 use file::{Segment, SegmentWriter};
 use merge::merge;
 use parking_lot::{Mutex, RwLock};
-use reclaim::{Dead, Done, Job, plan};
+use reclaim::{Dead, Done, Job, Survey, plan};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,8 +93,10 @@ impl SegmentRecords {
     /// Writes the manifest with a new boot number; with that the store is open.
     pub(super) fn begin(&self, boot: u64) -> Result<(), StorageError> {
         let mut writer = self.writer.lock();
-        let manifest = Manifest { boot, ..writer.manifest.clone() };
-        self.put_manifest(&mut writer, manifest)
+        let manifest = self.next_manifest(Manifest { boot, ..writer.manifest.clone() });
+        writer.slots.write_first(&self.directory, &manifest)?;
+        writer.manifest = manifest;
+        Ok(())
     }
 
     /// Removes record files that the manifest does not name.
@@ -111,14 +113,19 @@ impl SegmentRecords {
         self.view.read().clone()
     }
 
-    /// Makes `manifest` durable, with its generation and what it says of ids and the log brought up to date.
-    fn put_manifest(&self, writer: &mut Writer, manifest: Manifest) -> Result<(), StorageError> {
-        let manifest = Manifest {
-            generation: writer.manifest.generation + 1,
+    /// The next generation, with what it says of ids and the log brought up to date.
+    fn next_manifest(&self, manifest: Manifest) -> Manifest {
+        Manifest {
+            generation: manifest.generation + 1,
             next_id: self.directory.next_id(),
             newest_log: self.newest_log.load(Ordering::Acquire).max(manifest.newest_log),
             ..manifest
-        };
+        }
+    }
+
+    /// Makes the next generation of the manifest durable.
+    fn put_manifest(&self, writer: &mut Writer, manifest: Manifest) -> Result<(), StorageError> {
+        let manifest = self.next_manifest(manifest);
         let written = writer.slots.write(&self.directory, &manifest);
         self.poison.note(written)?;
         writer.manifest = manifest;
@@ -228,7 +235,8 @@ impl SegmentRecords {
                 return Err(error);
             }
         }
-        self.swap(writer, segments, view.checkpoint, |dead| dead.replaced(done))?;
+        let later = segments[at + usize::from(done.output.is_some())..].to_vec();
+        self.swap(writer, segments, view.checkpoint, |dead| dead.replaced(done, &later))?;
         self.unlink(&done.inputs);
         let before: u64 = done.inputs.iter().map(|input| input.entry.bytes).sum();
         Ok(before.saturating_sub(done.output.as_ref().map_or(0, |output| output.entry.bytes)))
@@ -237,9 +245,20 @@ impl SegmentRecords {
     /// The next rewriting, if there is anything to do.
     fn next_job(&self, writer: &Writer) -> Result<Option<Job>, StorageError> {
         let segments = self.view().segments;
-        let mut dead = self.dead.lock();
-        let Some(chosen) = plan(&segments, &dead) else { return Ok(None) };
-        Job::start(&self.directory, writer.manifest.store_id, &segments[chosen], &mut dead).map(Some)
+        loop {
+            let (chosen, marked) = {
+                let dead = self.dead.lock();
+                let Some(chosen) = plan(&segments, &dead) else { return Ok(None) };
+                let marked = segments[chosen.clone()].iter().map(|segment| dead.all_in(segment)).collect();
+                (chosen, marked)
+            };
+            let inputs = &segments[chosen.clone()];
+            let survey = Survey::of(&segments[..chosen.start], inputs, marked)?;
+            match inputs {
+                [alone] if survey.is_pointless() => self.dead.lock().keep(alone, &survey),
+                _ => return Job::start(&self.directory, writer.manifest.store_id, inputs, survey).map(Some),
+            }
+        }
     }
 
     fn reclaim_slice(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
@@ -288,9 +307,7 @@ impl SegmentRecords {
         })?;
         match wrong {
             Some(error) => Err(error),
-            None if lines != hashes.len() => {
-                Err(segment.malformed_directory(0, segment.directory_offset, "another number of records"))
-            }
+            None if lines != hashes.len() => Err(segment.malformed_directory(0, "another number of records")),
             None => Ok(lines as u64),
         }
     }
@@ -425,8 +442,7 @@ impl Records for SegmentRecords {
         let mut stats = RecordsStats { units: segments.len() as u64, ..RecordsStats::default() };
         for segment in segments.iter() {
             stats.disk_bytes += segment.entry.bytes;
-            let dead_bytes = dead.of(segment).map_or(0, |dead| dead.bytes);
-            stats.live_bytes += segment.entry.bytes.saturating_sub(dead_bytes);
+            stats.live_bytes += segment.entry.bytes.saturating_sub(dead.bytes_in(segment));
         }
         stats
     }

@@ -79,11 +79,13 @@ struct Run {
 pub(super) struct Content {
     pub(super) state: LogState,
     runs: VecDeque<Run>,
+    /// How often entries were taken back.
+    truncations: u64,
 }
 
 impl Content {
     pub(super) fn new(state: LogState) -> Self {
-        Self { state, runs: VecDeque::new() }
+        Self { state, ..Self::default() }
     }
 
     /// Takes a step that the frame `at` holds.
@@ -116,6 +118,7 @@ impl Content {
 
     fn truncate(&mut self, after: Option<LogId>) {
         let first_gone = after.map_or(0, |after| after.index + 1);
+        self.truncations += 1;
         while self.runs.back().is_some_and(|run| run.first >= first_gone) {
             self.runs.pop_back();
         }
@@ -159,11 +162,19 @@ impl Content {
     }
 
     /// The frame that holds the first entry at or after `index`, with the indexes that it holds from there on.
-    fn find(&self, index: u64) -> Option<(FrameAt, Range<u64>)> {
+    fn find(&self, index: u64) -> Option<Found> {
         let at = self.runs.partition_point(|run| run.last < index);
         let run = self.runs.get(at)?;
-        Some((run.at.clone(), run.first.max(index)..run.last + 1))
+        let indexes = run.first.max(index)..run.last + 1;
+        Some(Found { at: run.at.clone(), indexes, truncations: self.truncations })
     }
+}
+
+/// A frame, the entries that it holds from some index on, and when that was so.
+struct Found {
+    at: FrameAt,
+    indexes: Range<u64>,
+    truncations: u64,
 }
 
 /// Reads the durable entries; the writer changes the content under a lock that is never held during I/O.
@@ -178,13 +189,18 @@ impl LogReader for Reader {
     ) -> Result<(), StorageError> {
         let mut next = range.start;
         let mut passed = 0u64;
+        let mut truncations = None;
         while next < range.end {
-            let Some((at, held)) = self.0.read().find(next) else { break };
-            if held.start >= range.end {
+            let Some(found) = self.0.read().find(next) else { break };
+            // What was purged or truncated meanwhile would leave a gap, or mix old and new.
+            let begun = truncations.is_some();
+            let overtaken = found.indexes.start > next || truncations != Some(found.truncations);
+            if begun && overtaken || found.indexes.start >= range.end {
                 break;
             }
-            next = held.end;
-            for entry in at.entries(held.start..held.end.min(range.end))? {
+            truncations = Some(found.truncations);
+            next = found.indexes.end;
+            for entry in found.at.entries(found.indexes.start..found.indexes.end.min(range.end))? {
                 passed += entry.payload.len() as u64;
                 if visit(entry).is_break() || passed >= bytes_max {
                     return Ok(());

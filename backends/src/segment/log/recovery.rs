@@ -89,7 +89,8 @@ struct Candidate {
 }
 
 fn open(directory: &Directory, store_id: &[u8; 16], id: u64) -> Result<Candidate, StorageError> {
-    let file = directory.open(&file_name(id, Suffix::Log), OpenMode::Read)?;
+    // For writing, because it may be recycled.
+    let file = directory.open(&file_name(id, Suffix::Log), OpenMode::Write)?;
     let bytes = file.len()?;
     let mut block = vec![0; HEADER_BLOCK_BYTES];
     let found = file.read(&mut block, 0)?;

@@ -17,13 +17,13 @@
 //! | boxes | number |
 //! | each: main less the one before (0), sub, bytes of the piece, records | signed, numbers |
 //! | directory blocks | number |
-//! | each: bytes of the piece | number |
+//! | each: bytes of the piece, its first key | number, length and bytes |
 
 use super::super::directory::{Directory, StoreFile, Suffix, corrupt, file_name, is_missing};
 use super::super::header::{FileKind, HEADER_BYTES, open_header, seal_header};
 use super::super::manifest::SegmentEntry;
 use super::super::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
-use super::super::wire::{Malformed, Reader, put_number, put_signed};
+use super::super::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
 use super::codec::{BOX_PIECE, DIRECTORY_PIECE, FOOTER_PIECE, Line, parse_box, put_line, put_record};
 use crate::io::OpenMode;
 use crate::seal::{Algorithm, Nonces, Place, SealedFile, Sealer, Tag};
@@ -47,14 +47,22 @@ pub(super) struct BoxAt {
     pub(super) records: u32,
 }
 
+/// Where a directory block stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BlockAt {
+    pub(super) first_key: Box<[u8]>,
+    pub(super) offset: u64,
+    pub(super) bytes: u32,
+}
+
 /// An open record file.
 pub(super) struct Segment {
     pub(super) entry: SegmentEntry,
     pub(super) records: u64,
     pub(super) last: Revision,
     pub(super) boxes: Vec<BoxAt>,
-    /// Lengths of the directory blocks, which begin at `directory_offset`.
-    pub(super) blocks: Vec<u32>,
+    pub(super) blocks: Vec<BlockAt>,
+    /// Bytes of the file before its directory.
     pub(super) directory_offset: u64,
     file: StoreFile,
     sealer: Sealer,
@@ -146,21 +154,29 @@ impl Segment {
         Ok(RecordBlock { records, memory_bytes })
     }
 
-    /// Reads directory block `number`, which stands at `offset`, into `block`.
+    /// Reads directory block `number` into `block`.
     pub(super) fn read_directory_block(
         &self,
         number: usize,
-        offset: u64,
         block: &mut Vec<u8>,
     ) -> Result<(), StorageError> {
-        block.resize(self.blocks.get(number).copied().unwrap_or(0) as usize, 0);
-        self.file.read_exact(block, offset)?;
-        let place = Place { kind: DIRECTORY_PIECE, offset, sequence: number as u64 };
-        open_piece(block, &self.sealer, place)
-            .map_err(|found| self.malformed_directory(number, offset, found))
+        let Some(at) = self.blocks.get(number) else {
+            return Err(self.malformed_directory(number, "no such block"));
+        };
+        block.resize(at.bytes as usize, 0);
+        self.file.read_exact(block, at.offset)?;
+        let place = Place { kind: DIRECTORY_PIECE, offset: at.offset, sequence: number as u64 };
+        open_piece(block, &self.sealer, place).map_err(|found| self.malformed_directory(number, found))
     }
 
-    pub(super) fn malformed_directory(&self, number: usize, offset: u64, found: &str) -> StorageError {
+    /// Number of the first directory block that may hold `key`.
+    pub(super) fn block_number(&self, key: &[u8]) -> usize {
+        // A key that begins a block may have lines at the end of the one before.
+        self.blocks.partition_point(|at| *at.first_key < *key).saturating_sub(1)
+    }
+
+    pub(super) fn malformed_directory(&self, number: usize, found: &str) -> StorageError {
+        let offset = self.blocks.get(number).map_or(self.directory_offset, |at| at.offset);
         self.file.corrupt(offset, format!("directory block {number}"), found)
     }
 
@@ -182,7 +198,7 @@ struct Footer {
     records: u64,
     last: Revision,
     boxes: Vec<BoxAt>,
-    blocks: Vec<u32>,
+    blocks: Vec<BlockAt>,
     directory_offset: u64,
 }
 
@@ -199,17 +215,20 @@ fn parse_footer(text: &[u8]) -> Result<Footer, Malformed> {
         let first = Revision { main, sub: reader.small()? };
         let (bytes, records) = (reader.small()?, reader.small()?);
         boxes.push(BoxAt { first, offset, bytes, records });
-        offset += u64::from(bytes);
+        offset = offset.checked_add(u64::from(bytes)).ok_or(Malformed)?;
     }
     let count: usize = reader.small()?;
-    let mut blocks = Vec::with_capacity(count.min(text.len()));
+    let directory_offset = offset;
+    let mut blocks = Vec::with_capacity(count.min(text.len() / 2));
     for _ in 0..count {
-        blocks.push(reader.small()?);
+        let bytes = reader.small()?;
+        blocks.push(BlockAt { first_key: reader.bytes()?.into(), offset, bytes });
+        offset = offset.checked_add(u64::from(bytes)).ok_or(Malformed)?;
     }
     if !reader.is_empty() {
         return Err(Malformed);
     }
-    Ok(Footer { records, last, boxes, blocks, directory_offset: offset })
+    Ok(Footer { records, last, boxes, blocks, directory_offset })
 }
 
 fn footer_place(offset: u64) -> Place {
@@ -233,9 +252,10 @@ pub(super) struct SegmentWriter {
     pending_records: u32,
     pending_first: Revision,
     directory_offset: Option<u64>,
-    blocks: Vec<u32>,
+    blocks: Vec<BlockAt>,
     lines: Vec<u8>,
     lines_count: u64,
+    first_key: Vec<u8>,
     last_key: Vec<u8>,
 }
 
@@ -251,7 +271,7 @@ impl SegmentWriter {
             salt: directory.random()?,
         });
         let mut nonces = Nonces::new(directory.random()?);
-        let (header, _) = seal_header(&sealer, 0, nonces.next(), &[]);
+        let (header, _) = seal_header(&sealer, 0, nonces.draw(), &[]);
         let file = directory.open(&file_name(id, Suffix::Records), OpenMode::Create)?;
         Ok(Self {
             id,
@@ -270,6 +290,7 @@ impl SegmentWriter {
             blocks: Vec::new(),
             lines: Vec::new(),
             lines_count: 0,
+            first_key: Vec::new(),
             last_key: Vec::new(),
         })
     }
@@ -345,6 +366,10 @@ impl SegmentWriter {
         if self.lines_count > 0 && self.lines.len() + key.len() > DIRECTORY_BLOCK_BYTES {
             self.finish_block()?;
         }
+        if self.lines_count == 0 {
+            self.first_key.clear();
+            self.first_key.extend_from_slice(key);
+        }
         let first_main = self.boxes.first().map_or(0, |first| first.first.main);
         put_line(&mut self.lines, &self.last_key, key, line, first_main);
         self.lines_count += 1;
@@ -365,7 +390,8 @@ impl SegmentWriter {
             put_number(out, count);
             out.extend_from_slice(lines);
         });
-        self.blocks.push((self.buffer.len() - start) as u32);
+        let bytes = (self.buffer.len() - start) as u32;
+        self.blocks.push(BlockAt { first_key: self.first_key.as_slice().into(), offset, bytes });
         self.lines.clear();
         self.lines_count = 0;
         self.last_key.clear();
@@ -419,7 +445,10 @@ impl SegmentWriter {
             main = at.first.main;
         }
         put_number(&mut out, self.blocks.len() as u64);
-        self.blocks.iter().for_each(|bytes| put_number(&mut out, u64::from(*bytes)));
+        for at in &self.blocks {
+            put_number(&mut out, at.bytes.into());
+            put_bytes(&mut out, &at.first_key);
+        }
         out
     }
 

@@ -39,6 +39,30 @@ pub(super) fn merge(
     Ok(())
 }
 
+/// Visits those of `keys`, which are ascending, that a file has a line for.
+pub(super) fn find_keys<'k>(
+    segment: &Segment,
+    keys: impl Iterator<Item = &'k [u8]>,
+    mut found: impl FnMut(&'k [u8]),
+) -> Result<(), StorageError> {
+    let mut cursor = Cursor::new(0, segment);
+    let mut more = false;
+    for key in keys {
+        let block = segment.block_number(key);
+        if !more || cursor.next_block <= block {
+            cursor.seek(block);
+            more = cursor.advance()?;
+        }
+        while more && *cursor.key < *key {
+            more = cursor.advance()?;
+        }
+        if more && *cursor.key == *key {
+            found(key);
+        }
+    }
+    Ok(())
+}
+
 fn sift_down(heap: &mut [Box<Cursor<'_>>], mut at: usize) {
     loop {
         let mut child = 2 * at + 1;
@@ -62,8 +86,6 @@ struct Cursor<'a> {
     segment: &'a Segment,
     block: Vec<u8>,
     next_block: usize,
-    /// Where the next block stands.
-    offset: u64,
     /// Where the next line stands in the block.
     at: usize,
     lines_left: u64,
@@ -87,7 +109,6 @@ impl<'a> Cursor<'a> {
             segment,
             block: Vec::new(),
             next_block: 0,
-            offset: segment.directory_offset,
             at: 0,
             lines_left: 0,
             first_main: segment.first().main,
@@ -101,6 +122,12 @@ impl<'a> Cursor<'a> {
             std::cmp::Ordering::Equal => self.line.entry.revision < other.line.entry.revision,
             order => order.is_lt(),
         }
+    }
+
+    /// Goes before the first line of a block.
+    fn seek(&mut self, block: usize) {
+        self.next_block = block;
+        self.lines_left = 0;
     }
 
     /// Moves to the next line; `false` at the end.
@@ -120,9 +147,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn load(&mut self) -> Result<(), StorageError> {
-        self.segment.read_directory_block(self.next_block, self.offset, &mut self.block)?;
+        self.segment.read_directory_block(self.next_block, &mut self.block)?;
         self.next_block += 1;
-        self.offset += self.block.len() as u64;
         let mut reader = Reader::new(&self.block[PIECE_HEADER_BYTES..]);
         self.lines_left = reader.number().map_err(|_| self.malformed())?;
         self.at = PIECE_HEADER_BYTES + reader.position();
@@ -131,7 +157,6 @@ impl<'a> Cursor<'a> {
     }
 
     fn malformed(&self) -> StorageError {
-        let offset = self.offset - self.block.len() as u64;
-        self.segment.malformed_directory(self.next_block - 1, offset, "malformed lines")
+        self.segment.malformed_directory(self.next_block - 1, "malformed lines")
     }
 }

@@ -1,0 +1,85 @@
+//! The storage conformance suite on the segment backend, on a simulated disk that tears and forgets.
+
+use coffer_backends::io::{Fault as DiskFault, SimDisk};
+use coffer_backends::segment::{Options, SegmentStore};
+use coffer_core::storage::StorageError;
+use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+struct SegmentHarness {
+    disk: SimDisk,
+}
+
+impl SegmentHarness {
+    fn new() -> Self {
+        Self { disk: SimDisk::new(1) }
+    }
+
+    /// Everything that is stored; the lock says nothing, and its file is not ours to check.
+    fn files(&self) -> Vec<PathBuf> {
+        self.disk.files().into_iter().filter(|path| !path.ends_with("LOCK")).collect()
+    }
+}
+
+impl Harness for SegmentHarness {
+    fn open(&mut self) -> Result<Opened, StorageError> {
+        let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
+        let store = SegmentStore::open_on(Path::new("/store"), options, Arc::new(self.disk.clone()))?;
+        Ok(Opened { log: store.log, records: store.records })
+    }
+
+    fn operations(&self) -> u64 {
+        self.disk.counters().operations
+    }
+
+    fn arm(&mut self, at: u64, fault: Fault) -> bool {
+        let counters = self.disk.counters();
+        let fault = match fault {
+            Fault::Crash => DiskFault::Crash,
+            Fault::Error => DiskFault::Eio,
+            Fault::NoSpace => DiskFault::NoSpace,
+            Fault::ShortWrite => DiskFault::ShortWrite,
+            Fault::ReadError => {
+                self.disk.arm_read(counters.reads + at);
+                return true;
+            }
+        };
+        self.disk.arm(counters.operations + at, fault);
+        true
+    }
+
+    fn disarm(&mut self) {
+        self.disk.disarm();
+    }
+
+    fn fired(&self) -> bool {
+        self.disk.fired()
+    }
+
+    fn crash(&mut self, seed: u64) {
+        self.disk.crash(seed);
+    }
+
+    fn flip(&mut self, seed: u64) -> Option<String> {
+        let files = self.files();
+        let path = &files[seed as usize % files.len()];
+        let bytes = self.disk.content(path)?.len();
+        if bytes == 0 {
+            return None;
+        }
+        let bit = (seed >> 16) as usize % (bytes * 8);
+        self.disk.flip(path, bit / 8, (bit % 8) as u8);
+        Some(format!("bit {bit} of {}", path.display()))
+    }
+
+    fn log_io(&self) -> Option<LogIo> {
+        let counters = self.disk.counters_of("log");
+        Some(LogIo { writes: counters.writes, syncs: counters.syncs })
+    }
+}
+
+mod suite {
+    use super::SegmentHarness;
+    coffer_core::conformance_tests!(|| Box::new(SegmentHarness::new()));
+}

@@ -94,12 +94,20 @@ impl KeyIndex {
     /// # Panics
     /// If the key has a revision that is not below `revision`.
     pub fn put(&mut self, key: &[u8], revision: Revision, lease: LeaseId) -> Version {
+        self.replace(key, revision, lease).1
+    }
+
+    /// As [`put`](Self::put), and returns the version that was live before, if one was, beside the new one.
+    ///
+    /// # Panics
+    /// As [`put`](Self::put).
+    pub fn replace(&mut self, key: &[u8], revision: Revision, lease: LeaseId) -> (Option<Version>, Version) {
         let done = self.root.put(key, revision, lease);
         self.summary.replace(done.before, done.after);
         if let Some(split) = done.split {
             self.root.grow(split);
         }
-        done.version
+        (done.live, done.version)
     }
 
     /// Records a deletion of `key` at `revision` and returns the version that was live.

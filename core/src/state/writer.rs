@@ -62,11 +62,11 @@ impl<'a> Writer<'a> {
     pub(super) fn put(&mut self, key: Bytes, value: Bytes, lease: LeaseId) -> Option<Version> {
         let revision = self.next_revision();
         let index = self.locked();
-        let before = index.keys.latest(&key);
+        let (before, made) = index.keys.replace(&key, revision, lease);
         let prev = prev_of_event(index, &key, before, revision);
-        let Version { create_revision, version, .. } = index.keys.put(&key, revision, lease);
         index.step(revision.main);
         self.move_lease(&key, before.map_or(LeaseId::NONE, |before| before.lease), lease);
+        let Version { create_revision, version, .. } = made;
         self.emit(Record { revision, key, value, create_revision, version, lease, tombstone: false }, prev);
         before
     }

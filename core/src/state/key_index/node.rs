@@ -31,6 +31,8 @@ pub(super) struct Inner {
 
 /// What a put did.
 pub(super) struct Put {
+    /// What was live.
+    pub(super) live: Option<Version>,
     pub(super) version: Version,
     pub(super) before: Summary,
     pub(super) after: Summary,
@@ -139,14 +141,16 @@ impl Leaf {
             Ok(i) => {
                 let slot = &mut self.slots[i];
                 let before = slot.summary();
+                let live = slot.latest();
                 let version = slot.put(revision, lease);
-                Put { version, before, after: slot.summary(), split: None }
+                Put { live, version, before, after: slot.summary(), split: None }
             }
             Err(i) => {
                 let slot = Slot::create(revision, lease);
                 let version = Version { revision, create_revision: revision.main, version: 1, lease };
                 let after = slot.summary();
-                Put { version, before: Summary::default(), after, split: self.add(i, key, slot) }
+                let split = self.add(i, key, slot);
+                Put { live: None, version, before: Summary::default(), after, split }
             }
         }
     }

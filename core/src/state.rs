@@ -7,8 +7,15 @@
 //! - Equal logs give equal states, outcomes and events, whatever was pruned and whenever.
 //! - A failing command changes nothing (and takes no revision).
 //! - The published revision advances once per command, after all of its records were handed to [`Values::store`]
-//!   and all of its index steps are done.
+//!   and all of its index steps are done. (An expiry is as many revocations: it advances once per lease.)
 //! - Index locks are held for short steps; a delete of a huge range releases the lock between steps.
+//!
+//! # Code map
+//! - [`key_index`]: which revisions each key has. `lessor`: leases and their keys. `windows`: request ids seen.
+//! - [`check`]: what is refused before it is proposed. `command`: the bytes of a batch in the log.
+//! - `apply`: [`State`], command by command. `txn`: choosing, checking and running. `writer`: the writes of one command.
+//! - `reader`, `pins`, `range`: [`StateReader`], what keeps history from being pruned, and walking in short steps.
+//! - `checkpoint`: the bytes of what has no revisions. `hash`: HashKV.
 
 pub mod key_index;
 

@@ -178,6 +178,7 @@ impl Step<'_> {
         Ok(outcome)
     }
 
+    /// Unlike etcd, which takes 0 once on a store that was never compacted, 0 and less are always refused.
     fn compact(self, revision: i64) -> Result<Outcome, Error> {
         let compact_revision = self.shared.compacted();
         if revision <= compact_revision {

@@ -141,7 +141,15 @@ impl KeyIndex {
     /// Number of keys in `range` that are live at a moment. O(log n), and on top of it one look at each key of those
     /// leaves in which keys came or went after the moment: nearly as cheap for a recent revision as for the newest.
     pub fn count(&self, range: &KeyRange, at: At) -> u64 {
-        self.root.count(walk::Span::of(range), at.main())
+        self.count_some(range, at, usize::MAX).0
+    }
+
+    /// As [`count`](Self::count), but looks at little more than `looks_max` keys. Returns the count so far and the key
+    /// that it goes on from, if there is one.
+    pub fn count_some(&self, range: &KeyRange, at: At, looks_max: usize) -> (u64, Option<Bytes>) {
+        let mut counting = walk::Counting::new(at.main(), looks_max);
+        self.root.count(walk::Span::of(range), &mut counting);
+        (counting.count, counting.next)
     }
 
     /// Visits the keys of `range` that are live at a moment, ascending, until the visitor breaks.

@@ -1,8 +1,8 @@
 //! Walking the index in short steps: pages, counts, and what a range inside a txn finds.
 //!
 //! # Invariants
-//! - One step looks at no more than [`STEP_KEYS`] keys (and at whatever subtrees a count may skip), so that nobody
-//!   waits long for the index.
+//! - One step visits no more than [`STEP_KEYS`] keys, or counts [`COUNT_STEP_KEYS`], and skips whole subtrees beside
+//!   them, so that nobody waits long for the index.
 //! - Keys are copied out under the lock, into one buffer a page; everything else happens after it.
 
 use super::key_index::{At, KeyIndex, Version};
@@ -10,11 +10,12 @@ use super::{IndexEntry, RangeOutcome};
 use crate::key_range::KeyRange;
 use crate::request::RangeRequest;
 use bytes::{Bytes, BytesMut};
-use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 
 /// Keys that one step walks over, and index steps that a writer makes in one lock hold.
 pub(super) const STEP_KEYS: usize = 512;
+/// Keys that a step of a count looks at: that is much quicker than visiting them.
+const COUNT_STEP_KEYS: usize = 4096;
 
 /// The index and how far it got. Written by the apply thread only, apart from pruning.
 #[derive(Debug)]
@@ -22,32 +23,16 @@ pub(super) struct Indexed {
     pub(super) keys: KeyIndex,
     /// Main revision of the newest step. Above the published revision while a command is in progress.
     newest: i64,
-    steps: u64,
-    /// Some earlier values of `(newest, steps)`, ascending: they bound how much changed since a revision.
-    milestones: VecDeque<(i64, u64)>,
 }
-
-/// Steps between two milestones, and how many milestones are kept.
-const MILESTONE_STEPS: u64 = 512;
-const MILESTONES_MAX: usize = 8;
 
 impl Indexed {
     pub(super) fn new(keys: KeyIndex, revision: i64) -> Self {
-        Self { keys, newest: revision, steps: 0, milestones: VecDeque::from([(revision, 0)]) }
+        Self { keys, newest: revision }
     }
 
-    /// Notes that the index is about to be changed at main revision `main`.
+    /// Notes that the index was changed at main revision `main`.
     pub(super) fn step(&mut self, main: i64) {
-        if main > self.newest
-            && self.milestones.back().is_none_or(|(_, at)| self.steps - at >= MILESTONE_STEPS)
-        {
-            self.milestones.push_back((self.newest, self.steps));
-            if self.milestones.len() > MILESTONES_MAX {
-                self.milestones.pop_front();
-            }
-        }
         self.newest = main;
-        self.steps += 1;
     }
 
     /// The version of `key` visible at `at`.
@@ -55,19 +40,13 @@ impl Indexed {
         if at >= self.newest { self.keys.latest(key) } else { self.keys.get(key, at) }
     }
 
-    /// Counts a range in one step, if that is cheap: of the newest revision, or of one since which little changed.
-    fn count(&self, range: &KeyRange, at: i64) -> Option<u64> {
-        if at >= self.newest {
-            return Some(self.keys.count_live(range));
-        }
-        let (_, steps) = self.milestones.iter().rev().find(|(main, _)| *main <= at)?;
-        let is_little_changed = self.steps - steps <= MILESTONE_STEPS * MILESTONES_MAX as u64;
-        is_little_changed.then(|| self.keys.count(range, At::Revision(at)))
+    fn moment(&self, at: i64) -> At {
+        if at >= self.newest { At::Newest } else { At::Revision(at) }
     }
 
     /// Visits up to `max` keys of `range` at `at`. Returns the last key visited if there may be more.
     fn visit(&self, walk: &Walk<'_>, max: usize, visit: &mut dyn FnMut(&[u8], Version)) -> Option<Bytes> {
-        let at = if walk.at >= self.newest { At::Newest } else { At::Revision(walk.at) };
+        let at = self.moment(walk.at);
         let mut left = max;
         let mut last = None;
         let mut step = |key: &[u8], version| {
@@ -133,24 +112,21 @@ pub(super) fn page(
     last
 }
 
-/// Counts the keys of a range, in one step where that is cheap, else in many.
+/// Counts the keys of a range: in one step where little was created or deleted since, else in some more.
 pub(super) fn count(lookup: &mut impl Lookup, range: &KeyRange, at: i64) -> u64 {
     if range.is_single() {
         return lookup.step(|index| index.version(range.start(), at)).is_some().into();
     }
-    if let Some(count) = lookup.step(|index| index.count(range, at)) {
-        return count;
+    let mut step = |range: &KeyRange| {
+        lookup.step(|index| index.keys.count_some(range, index.moment(at), COUNT_STEP_KEYS))
+    };
+    let (mut count, mut next) = step(range);
+    while let Some(start) = next {
+        let (more, then) = step(&starting_at(range, start));
+        count += more;
+        next = then;
     }
-    let mut count = 0;
-    let mut range = range.clone();
-    loop {
-        let walk = Walk { range: &range, at, descending: false };
-        let last = lookup.step(|index| index.visit(&walk, STEP_KEYS, &mut |_, _| count += 1));
-        match last {
-            Some(last) => range = rest(&range, &last, false),
-            None => return count,
-        }
-    }
+    count
 }
 
 /// What a range request finds at `at`. The caller has checked that the revision is there.
@@ -179,7 +155,11 @@ pub(super) fn rest(range: &KeyRange, last: &[u8], descending: bool) -> KeyRange 
     if descending {
         return KeyRange::between(range.start().clone(), Bytes::copy_from_slice(last));
     }
-    let start: Bytes = [last, &[0]].concat().into();
+    starting_at(range, [last, &[0]].concat().into())
+}
+
+/// The part of a range of several keys from `start` on.
+fn starting_at(range: &KeyRange, start: Bytes) -> KeyRange {
     match range.end_bound() {
         Bound::Unbounded => KeyRange::from(start),
         Bound::Excluded(end) => KeyRange::between(start, Bytes::copy_from_slice(end)),

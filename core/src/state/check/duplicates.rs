@@ -2,7 +2,8 @@
 //!
 //! As in etcd: the two branches of one nested txn exclude each other and may put the same key; whatever a nested txn
 //! may do counts for its siblings; a nested put is held against the deletions of its parent's list and of the nested
-//! txns before it, a put of the list itself against all of them.
+//! txns before it, a put of the list itself against all of them. Unlike etcd, which takes the open end of a deletion
+//! for an empty range here and lets a put inside pass, an open end counts.
 
 use crate::error::Error;
 use crate::key_range::KeyRange;

@@ -4,10 +4,11 @@ use super::{At, KeyIndex, Loader, Version};
 use crate::key_range::KeyRange;
 use crate::revision::{LeaseId, Revision};
 use crate::storage::DirectoryEntry;
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 /// What the model knows: the directory of all revisions that are not dead.
 #[derive(Clone, Debug, Default)]
@@ -221,6 +222,21 @@ impl Pair {
         self.compact_revision = self.compact_revision.max(self.revision.main - i64::from(back));
     }
 
+    /// The count, a few keys at a time.
+    fn count_in_steps(&self, range: &KeyRange, at: At) -> u64 {
+        let (mut count, mut next) = self.index.count_some(range, at, 3);
+        while let Some(start) = next {
+            let rest = match range.end_bound() {
+                Bound::Excluded(end) => KeyRange::between(start, Bytes::copy_from_slice(end)),
+                _ => KeyRange::from(start),
+            };
+            let (more, then) = self.index.count_some(&rest, at, 3);
+            count += more;
+            next = then;
+        }
+        count
+    }
+
     fn compare_dead(&mut self, dead: Vec<Revision>) {
         let count = dead.len();
         let dead = BTreeSet::from_iter(dead);
@@ -232,6 +248,7 @@ impl Pair {
         let expected = self.model.list(range, at.main());
         assert_eq!(list(&self.index, range, at, false), expected);
         assert_eq!(self.index.count(range, at), expected.len() as u64);
+        assert_eq!(self.count_in_steps(range, at), expected.len() as u64);
         for (key, version) in &expected {
             assert_eq!(self.index.get(key, at.main()), Some(*version));
         }

@@ -6,6 +6,7 @@
 use super::Version;
 use super::node::{Inner, Leaf, Node};
 use crate::key_range::KeyRange;
+use bytes::Bytes;
 use std::ops::{Bound, ControlFlow, Range};
 
 /// The part of a range that concerns a subtree. Where the range reaches beyond the subtree it is unbounded.
@@ -14,6 +15,22 @@ pub(super) struct Span<'a> {
     /// Included; empty for unbounded.
     from: &'a [u8],
     to: Bound<&'a [u8]>,
+}
+
+/// A count under way: how many keys are live after main revision `at`.
+pub(super) struct Counting {
+    at: i64,
+    /// How many more slots may be looked at.
+    looks_left: usize,
+    pub(super) count: u64,
+    /// The first key that was not counted any more.
+    pub(super) next: Option<Bytes>,
+}
+
+impl Counting {
+    pub(super) fn new(at: i64, looks_max: usize) -> Self {
+        Self { at, looks_left: looks_max.max(1), count: 0, next: None }
+    }
 }
 
 type Visit<'v> = dyn FnMut(&[u8], Version) -> ControlFlow<()> + 'v;
@@ -58,13 +75,11 @@ impl<'a> Span<'a> {
 }
 
 impl Node {
-    /// How many keys of the span are live after main revision `at`.
-    pub(super) fn count(&self, span: Span<'_>, at: i64) -> u64 {
+    /// Counts the keys of the span.
+    pub(super) fn count(&self, span: Span<'_>, counting: &mut Counting) {
         match self {
-            Node::Leaf(leaf) => {
-                leaf.slots[span.slots(leaf)].iter().filter(|slot| slot.is_live(at)).count() as u64
-            }
-            Node::Inner(inner) => inner.count(span, at),
+            Node::Leaf(leaf) => leaf.count(span, counting),
+            Node::Inner(inner) => inner.count(span, counting),
         }
     }
 
@@ -98,18 +113,32 @@ impl Node {
     }
 }
 
+impl Leaf {
+    fn count(&self, span: Span<'_>, counting: &mut Counting) {
+        let slots = span.slots(self);
+        if counting.looks_left == 0 {
+            counting.next = slots.clone().next().map(|i| Bytes::copy_from_slice(self.keys.get(i)));
+            return;
+        }
+        counting.looks_left = counting.looks_left.saturating_sub(slots.len());
+        counting.count += self.slots[slots].iter().filter(|slot| slot.is_live(counting.at)).count() as u64;
+    }
+}
+
 impl Inner {
-    fn count(&self, span: Span<'_>, at: i64) -> u64 {
+    fn count(&self, span: Span<'_>, counting: &mut Counting) {
         let children = span.children(self);
-        let count_child = |i: usize| {
+        for i in children.clone() {
             let (within, summary) = (span.within(i, &children), self.summaries[i]);
-            if summary.holds_at(at) && (summary.live == 0 || within.is_whole()) {
-                summary.live
+            if summary.holds_at(counting.at) && (summary.live == 0 || within.is_whole()) {
+                counting.count += summary.live;
             } else {
-                self.children[i].count(within, at)
+                self.children[i].count(within, counting);
             }
-        };
-        children.clone().map(count_child).sum()
+            if counting.next.is_some() {
+                break;
+            }
+        }
     }
 }
 

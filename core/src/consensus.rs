@@ -1,115 +1,553 @@
-//! TEMPORARY stand-in.
-use crate::error::Error;
-use crate::storage::{EntryKind, Log, LogEntry, LogId, LogOp, StorageError};
+//! Replicated order of log entries: the only folder that names openraft.
+//!
+//! ```text
+//! propose ─▶ raft thread ─▶ log thread (one write, one sync per group) ─▶ raft thread ─▶ apply thread ─▶ done
+//! ```
+//!
+//! Nothing of openraft crosses this boundary: the rest of the store sees [`Consensus`], [`Machine`] and plain types.
+//! [`runtime`] is openraft's view of our executors, [`log_store`] and [`state_machine`] are its views of the [`Log`] and
+//! the [`Machine`], which live on threads of their own: [`log_writer`] and [`applier`].
+//!
+//! # Invariants
+//!
+//! - A proposal is acknowledged after its entry is durable on a quorum and applied here.
+//! - `purged <= flushed <= applied <= committed`, and none of them is ahead of the durable log of a sole voter.
+//! - The first fault of raft, log or machine stops consensus for good: later calls answer with that fault, whatever was
+//!   under way is *unknown*, and listeners are told once.
+//! - The caller of [`Consensus::propose`] never waits: not for a lock that is held over I/O, and not for room.
+//! - [`Consensus::shutdown`], or dropping it, leaves no thread and no task.
+//!
+//! # Crash behaviour
+//!
+//! After a crash the log holds a prefix of what was queued, with everything that was acknowledged. The machine starts
+//! from its flushed records and gets the rest of the log again.
+//!
+//! # Left out
+//!
+//! Peers: the network of this version answers "unreachable" for every other member, and a snapshot is only a position.
+
+mod applier;
+mod health;
+mod leadership;
+mod log_reader;
+mod log_store;
+mod log_writer;
+mod network;
+mod runtime;
+mod state_machine;
+mod types;
+
+pub mod conformance;
+
+pub use health::FailureListener;
+pub use leadership::LeadershipListener;
+
+use crate::Error;
+use crate::storage::{Log, LogEntry, LogId, StorageError};
+use applier::Applier;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use coffer_runtime::Executor;
+use futures_util::FutureExt;
+use health::{Health, panic_text};
+use leadership::Leadership;
+use log_store::LogStore;
+use log_writer::LogWriter;
+use network::NoPeers;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::impls::EmptyNode;
+use openraft::raft::ClientWriteResult;
+use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use state_machine::{Flushed, StateMachine};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::IntoFuture;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-#[allow(missing_docs)]
+use thiserror::Error;
+use types::{Answer, Command, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_raft_id};
+
+/// The replicated state machine, as consensus drives it. Owned by the apply thread.
 pub trait Machine: Send + 'static {
+    /// The last entry that it has applied: at a start, the one that its records were flushed with.
     fn applied(&self) -> Option<LogId>;
+
+    /// The payload of the last [membership](crate::storage::EntryKind::Membership) entry that it has applied.
     fn membership(&self) -> Option<(LogId, Bytes)>;
+
+    /// Applies committed entries: in order, each once, the first one right after [`applied`](Self::applied).
+    ///
+    /// # Errors
+    /// A local fault, which stops the node. A command that fails is no error here.
     fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError>;
 }
-#[allow(missing_docs)]
-#[derive(Clone, Debug, Default)]
-pub struct ConsensusConfig {
-    pub node_id: u64,
-    pub heartbeat_interval: Duration,
-    pub election_timeout: Duration,
-}
-#[allow(missing_docs)]
+
+/// How consensus works.
 #[derive(Clone, Debug)]
-pub enum ProposeError {
-    NotLeader { leader: Option<u64> },
-    Unknown,
-    Stopped(String),
+pub struct ConsensusConfig {
+    /// Identity of this member.
+    pub node_id: u64,
+    /// How often a leader makes itself heard.
+    pub heartbeat_interval: Duration,
+    /// Silence after which another leader is elected: between this and twice this.
+    pub election_timeout: Duration,
+    /// Proposals under way at once; more are refused.
+    pub proposals_max: usize,
+    /// Payload bytes of proposals under way at once; more are refused, except that one is always taken.
+    pub proposal_bytes_max: usize,
+    /// Payload bytes of durable, unapplied entries above which applying reads them back from the medium.
+    pub unapplied_bytes_max: usize,
+    /// Payload bytes of applied entries that memory keeps for members that lag.
+    pub log_cache_bytes: usize,
 }
-#[allow(missing_docs)]
-pub struct Consensus {
-    tx: Mutex<Option<std::sync::mpsc::Sender<(Bytes, Box<dyn FnOnce(Result<(), ProposeError>) + Send>)>>>,
-    th: Mutex<Option<std::thread::JoinHandle<()>>>,
-    applied: std::sync::Arc<Mutex<Option<LogId>>>,
-    node_id: u64,
-}
-impl std::fmt::Debug for Consensus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("C")
+
+impl Default for ConsensusConfig {
+    /// The usual settings, for member 1.
+    fn default() -> Self {
+        Self {
+            node_id: 1,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_secs(1),
+            proposals_max: 4096,
+            proposal_bytes_max: 64 << 20,
+            unapplied_bytes_max: 64 << 20,
+            log_cache_bytes: 256 << 10,
+        }
     }
 }
-#[allow(missing_docs)]
-#[derive(Default)]
-pub struct ConsensusStatus {
-    pub term: u64,
-    pub leader: Option<u64>,
-    pub last: Option<LogId>,
-    pub applied: Option<LogId>,
-    pub is_learner: bool,
+
+/// Why a proposal was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// Another member leads, or none. The proposal was surely not appended.
+    #[error("not leader")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<u64>,
+    },
+    /// Too much is under way. The proposal was surely not appended.
+    #[error("too many proposals")]
+    Overloaded,
+    /// Consensus had stopped before, for this reason. The proposal was surely not appended.
+    #[error(transparent)]
+    Stopped(Error),
+    /// It may or may not have been appended, and it may yet be applied.
+    #[error("the outcome of the proposal is unknown")]
+    Unknown,
 }
-#[allow(missing_docs)]
-#[allow(clippy::missing_errors_doc)]
+
+impl From<ProposeError> for Error {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { leader: None } => Self::NoLeader,
+            ProposeError::NotLeader { leader: Some(_) } => Self::NotLeader,
+            ProposeError::Overloaded => Self::TooManyRequests,
+            ProposeError::Stopped(reason) => reason,
+            ProposeError::Unknown => Self::OutcomeUnknown,
+        }
+    }
+}
+
+/// Told the outcome of a proposal, once. Runs on the apply or raft thread: must return soon, must not call `shutdown`.
+pub type ProposeDone = Box<dyn FnOnce(Result<(), ProposeError>) + Send>;
+
+/// A look at where consensus stands.
+#[derive(Clone, Debug)]
+pub struct ConsensusStatus {
+    /// This member.
+    pub node_id: u64,
+    /// The newest term that this member knows of.
+    pub term: u64,
+    /// Who leads, if known.
+    pub leader: Option<u64>,
+    /// Whether this member leads and has applied the blank entry that begins its term.
+    pub is_leader: bool,
+    /// Whether this member has no vote.
+    pub is_learner: bool,
+    /// Whether this member alone decides.
+    pub sole_voter: bool,
+    /// The newest entry, durable or not.
+    pub last: Option<LogId>,
+    /// The newest entry that is durable here.
+    pub log_durable: Option<LogId>,
+    /// The newest entry known to be committed. At most `last`.
+    pub committed: Option<LogId>,
+    /// The newest entry that the machine has applied. At most `committed`.
+    pub applied: Option<LogId>,
+    /// Entries up to this one are gone.
+    pub purged: Option<LogId>,
+    /// The fault that stopped consensus.
+    pub failed: Option<Error>,
+}
+
+/// One member's part in the consensus. Shared by reference; all calls from any thread.
+pub struct Consensus {
+    raft: Raft<Types, StateMachine>,
+    executor: Executor,
+    log: Arc<LogWriter>,
+    applier: Arc<Applier>,
+    flushed: Arc<Flushed>,
+    leadership: Arc<Leadership>,
+    health: Arc<Health>,
+    under_way: Arc<UnderWay>,
+}
+
+impl fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consensus").field("node_id", &self.leadership.node_id()).finish_non_exhaustive()
+    }
+}
+
 impl Consensus {
+    /// Starts consensus over an opened log and the machine restored from the flushed records.
+    ///
+    /// Founds a cluster of one member if both are fresh. A sole voter leads when this returns, and its machine has
+    /// applied the whole log. Blocks meanwhile.
+    ///
+    /// # Errors
+    /// Log and machine do not belong together; the log or the machine failed; the system refused a thread.
     pub fn start(
         config: ConsensusConfig,
-        mut log: Box<dyn Log>,
-        mut machine: Box<dyn Machine>,
+        log: Box<dyn Log>,
+        machine: Box<dyn Machine>,
     ) -> Result<Self, Error> {
-        let st = log.state();
-        let from = machine.applied().map_or(0, |a| a.index + 1);
-        let mut v = vec![];
-        if let Some(l) = st.last {
-            log.reader().read(from..l.index + 1, u64::MAX, &mut |e| {
-                v.push(e);
-                std::ops::ControlFlow::Continue(())
-            })?;
+        let (state, applied) = (log.state(), machine.applied());
+        check_continuity(&*log, applied)?;
+        let membership = stored_membership(machine.membership())?;
+        let fresh = state.last.is_none() && state.hard_state == Default::default() && applied.is_none();
+
+        let health = Arc::new(Health::default());
+        let leadership = Arc::new(Leadership::new(config.node_id));
+        if let Some(id) = membership.log_id() {
+            let sole = is_sole_voter(membership.membership(), config.node_id);
+            leadership.membership_applied(id.index, sole);
         }
-        machine.apply(&v)?;
-        let applied = std::sync::Arc::new(Mutex::new(machine.applied()));
-        let (tx, rx) =
-            std::sync::mpsc::channel::<(Bytes, Box<dyn FnOnce(Result<(), ProposeError>) + Send>)>();
-        let a2 = applied.clone();
-        let mut next = st.last.map_or(0, |l| l.index + 1);
-        let th = std::thread::spawn(move || {
-            while let Ok((payload, done)) = rx.recv() {
-                let e = LogEntry { id: LogId { term: 1, index: next }, kind: EntryKind::Normal, payload };
-                next += 1;
-                log.write(&[LogOp::Append(vec![e.clone()])], None).unwrap();
-                machine.apply(&[e]).unwrap();
-                *a2.lock() = machine.applied();
-                done(Ok(()));
+        let (cache, unapplied) = (config.log_cache_bytes, config.unapplied_bytes_max);
+        let writer = LogWriter::start(log, applied, cache, unapplied, health.clone()).map_err(no_thread)?;
+        let writer = Arc::new(writer);
+        let applier = Applier::start(machine, writer.clone(), leadership.clone(), health.clone());
+        let applier = Arc::new(applier.map_err(no_thread)?);
+        let flushed = Arc::new(Flushed::new(applied, membership));
+        let executor = Executor::start("coffer-raft", 1).map_err(no_thread)?;
+
+        let store = LogStore { writer: writer.clone(), leadership: leadership.clone() };
+        let state_machine = StateMachine::new(applier.clone(), flushed.clone());
+        let raft = executor
+            .block_on(Raft::new(
+                config.node_id,
+                Arc::new(raft_config(&config)?),
+                NoPeers,
+                store,
+                state_machine,
+            ))
+            .map_err(|fatal| health.fault().unwrap_or_else(|| Error::Fatal(fatal.to_string())))?;
+
+        let under_way = UnderWay::new(config.proposals_max, config.proposal_bytes_max);
+        let consensus = Self {
+            raft,
+            executor,
+            log: writer,
+            applier,
+            flushed,
+            leadership,
+            health,
+            under_way: Arc::new(under_way),
+        };
+        consensus.follow_raft();
+        consensus.begin(fresh)?;
+        Ok(consensus)
+    }
+
+    /// Proposes an entry. Never blocks. `done` is told the outcome: `Ok` after the machine has applied it.
+    pub fn propose(&self, payload: Bytes, done: ProposeDone) {
+        if let Some(reason) = self.health.stopped() {
+            return done(Err(ProposeError::Stopped(reason)));
+        }
+        let Some(permit) = UnderWay::enter(&self.under_way, payload.len()) else {
+            return done(Err(ProposeError::Overloaded));
+        };
+        let health = self.health.clone();
+        let answer = Answer::new(move |outcome: Option<ClientWriteResult<Types>>| {
+            drop(permit);
+            let outcome = match outcome {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                    Err(ProposeError::NotLeader { leader: forward.leader_id })
+                }
+                // Every other error, and none at all, leaves it open whether the entry was appended.
+                Some(Err(_)) | None => Err(ProposeError::Unknown),
+            };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| done(outcome))) {
+                health.fail(Error::Fatal(format!("a proposer panicked: {}", panic_text(&*panic))));
             }
         });
-        Ok(Self { tx: Mutex::new(Some(tx)), th: Mutex::new(Some(th)), applied, node_id: config.node_id })
-    }
-    pub fn propose(&self, payload: Bytes, done: Box<dyn FnOnce(Result<(), ProposeError>) + Send>) {
-        if let Some(t) = &*self.tx.lock() {
-            let _ = t.send((payload, done));
+        // The queue has more room than there may be proposals, so that sending ends at once unless raft has stopped:
+        // then dropping the message drops the answer, which tells "unknown".
+        let sent = self.raft.write(Command(payload)).responder(answer).into_future().now_or_never();
+        if sent.is_none() {
+            tracing::debug!("raft takes no proposals");
         }
     }
+
+    /// After this, what was acknowledged before the call is in the machine. Ends without waiting while this member leads
+    /// and is the sole voter. Waits otherwise for a quorum; there is no deadline.
+    ///
+    /// # Errors
+    /// No leader, or another one; consensus has stopped.
     pub async fn read_barrier(&self) -> Result<(), Error> {
-        Ok(())
-    }
-    pub fn status(&self) -> ConsensusStatus {
-        let a = *self.applied.lock();
-        ConsensusStatus { term: 1, leader: Some(self.node_id), last: a, applied: a, is_learner: false }
-    }
-    pub fn log_barrier(&self, _: LogId) -> Result<(), StorageError> {
-        Ok(())
-    }
-    pub fn purge(&self, _: LogId) {}
-    pub fn log_bytes(&self) -> u64 {
-        0
-    }
-    pub fn term(&self) -> u64 {
-        1
-    }
-    pub fn on_leadership(&self, f: Box<dyn Fn(Option<u64>) + Send + Sync>) {
-        f(Some(1))
-    }
-    pub fn on_failure(&self, _f: Box<dyn Fn(Error) + Send + Sync>) {}
-    pub fn shutdown(&self) {
-        drop(self.tx.lock().take());
-        if let Some(t) = self.th.lock().take() {
-            let _ = t.join();
+        if let Some(reason) = self.health.stopped() {
+            return Err(reason);
+        }
+        if self.leadership.reads_at_once() {
+            return Ok(());
+        }
+        // On the raft thread, where openraft's timers are.
+        let raft = self.raft.clone();
+        let barrier =
+            self.executor.spawn(async move { raft.ensure_linearizable(ReadPolicy::ReadIndex).await });
+        match barrier.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(error))) => Err(match error {
+                openraft::errors::LinearizableReadError::ForwardToLeader(forward) => {
+                    forward.leader_id.map_or(Error::NoLeader, |_| Error::NotLeader)
+                }
+                openraft::errors::LinearizableReadError::QuorumNotEnough(_) => Error::NoLeader,
+            }),
+            Ok(Err(RaftError::Fatal(_))) | Err(_) => Err(self.health.stopped().unwrap_or(Error::Stopped)),
         }
     }
+
+    /// The newest term that this member knows of.
+    pub fn term(&self) -> u64 {
+        self.leadership.leads().unwrap_or_else(|| self.log.state().hard_state.term)
+    }
+
+    /// Where things stand.
+    pub fn status(&self) -> ConsensusStatus {
+        let (leader, state) = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.current_leader, metrics.state)
+        };
+        // In this order nothing is reported ahead of what it must not be ahead of.
+        let applied = self.applier.applied();
+        let durable = self.log.durable();
+        let log = self.log.state();
+        ConsensusStatus {
+            node_id: self.leadership.node_id(),
+            term: log.hard_state.term,
+            leader,
+            is_leader: self.leadership.leads().is_some(),
+            is_learner: state == ServerState::Learner,
+            sole_voter: self.leadership.is_sole_voter(),
+            last: log.last,
+            log_durable: durable,
+            committed: log.committed.max(applied),
+            applied,
+            purged: log.purged,
+            failed: self.health.fault(),
+        }
+    }
+
+    /// Blocks until the log is durable up to `up_to`, an entry that was applied. For the thread that flushes records.
+    ///
+    /// # Errors
+    /// The log failed or is closed.
+    pub fn log_barrier(&self, up_to: LogId) -> Result<(), StorageError> {
+        self.log.barrier(up_to)
+    }
+
+    /// Lets go of the log up to `up_to`, up to which the records are durable. Returns at once.
+    pub fn purge(&self, up_to: LogId) {
+        if self.flushed.advance(up_to) {
+            let raft = self.raft.clone();
+            self.executor.spawn(async move {
+                // Fails only if raft has stopped. openraft purges once it knows of the new snapshot.
+                let _ = raft.trigger().snapshot().await;
+            });
+        }
+    }
+
+    /// Bytes of the log on its medium.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.disk_bytes()
+    }
+
+    /// From now on tells `listener` when this member begins and ceases to lead, beginning with how it is now.
+    pub fn on_leadership(&self, listener: LeadershipListener) {
+        self.leadership.listen(listener);
+    }
+
+    /// Tells `listener` the fault that stops consensus, once; at once if it has happened. Never after a shutdown.
+    pub fn on_failure(&self, listener: FailureListener) {
+        self.health.on_failure(listener);
+    }
+
+    /// Stops consensus and joins every thread that it started. Blocks; idempotent. What is under way becomes unknown.
+    ///
+    /// Not from a `done`, a listener or the machine: they run on threads that this waits for.
+    pub fn shutdown(&self) {
+        self.health.stop();
+        self.leadership.elected(None);
+        self.leadership.forget_listeners();
+        self.executor.shutdown();
+        self.applier.shutdown();
+        self.log.shutdown();
+    }
+
+    /// Follows who leads and whether raft still runs.
+    fn follow_raft(&self) {
+        let mut metrics = self.raft.server_metrics();
+        let all = self.raft.metrics();
+        let (leadership, health) = (self.leadership.clone(), self.health.clone());
+        self.executor.spawn(async move {
+            loop {
+                {
+                    let now = metrics.borrow_and_update();
+                    let leads = now.state == ServerState::Leader && now.vote.committed;
+                    let found = &now.membership_config;
+                    if let Some(id) = found.log_id() {
+                        let sole = is_sole_voter(found.membership(), leadership.node_id());
+                        leadership.membership_found(id.index, sole);
+                    }
+                    leadership.elected(leads.then_some(now.vote.leader_id.term));
+                }
+                health.poke();
+                if metrics.changed().await.is_err() {
+                    break;
+                }
+            }
+            leadership.elected(None);
+            let reason = match &all.borrow_watched().running_state {
+                Err(fatal) => fatal.to_string(),
+                Ok(()) => "raft panicked".to_owned(),
+            };
+            health.fail(Error::Fatal(reason));
+        });
+    }
+
+    /// Founds the cluster if it is new, and takes the lead if nobody else can.
+    fn begin(&self, fresh: bool) -> Result<(), Error> {
+        let node_id = self.leadership.node_id();
+        let raft = self.raft.clone();
+        let begun = self.executor.spawn(async move {
+            if fresh {
+                let members = BTreeMap::from([(node_id, EmptyNode {})]);
+                raft.initialize(members).await.map_err(|error| error.to_string())?;
+            } else if raft.voter_ids().eq([node_id]) {
+                raft.trigger().elect(false).await.map_err(|error| error.to_string())?;
+            } else {
+                return Ok(false);
+            }
+            Ok::<bool, String>(true)
+        });
+        let failed = |reason: String| self.health.fault().unwrap_or(Error::Fatal(reason));
+        let leads =
+            self.executor.block_on(begun).map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+        if leads {
+            // Everything before the blank entry of the own term is applied with it.
+            self.health.wait_until(|| self.leadership.reads_at_once())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Consensus {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Counts what is under way, and refuses what would be too much.
+struct UnderWay {
+    proposals: AtomicUsize,
+    bytes: AtomicUsize,
+    proposals_max: usize,
+    bytes_max: usize,
+}
+
+/// A proposal under way.
+struct Permit {
+    under_way: Arc<UnderWay>,
+    bytes: usize,
+}
+
+impl UnderWay {
+    fn new(proposals_max: usize, bytes_max: usize) -> Self {
+        Self { proposals: AtomicUsize::new(0), bytes: AtomicUsize::new(0), proposals_max, bytes_max }
+    }
+
+    fn enter(under_way: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        let proposals = under_way.proposals.fetch_add(1, Ordering::AcqRel);
+        let before = under_way.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let permit = Permit { under_way: under_way.clone(), bytes };
+        let fits = proposals == 0 || before + bytes <= under_way.bytes_max;
+        (proposals < under_way.proposals_max && fits).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.under_way.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.under_way.proposals.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Checks that the log continues what the machine holds.
+fn check_continuity(log: &dyn Log, applied: Option<LogId>) -> Result<(), Error> {
+    let state = log.state();
+    let place = |id: Option<LogId>| match id {
+        Some(id) => format!("index {} of term {}", id.index, id.term),
+        None => "its beginning".to_owned(),
+    };
+    if state.purged > applied {
+        return Err(Error::Corrupt(format!(
+            "the log begins after {}, but the records end at {}: records are missing",
+            place(state.purged),
+            place(applied)
+        )));
+    }
+    if applied > state.last {
+        return Err(Error::Corrupt(format!(
+            "the log ends at {}, but the records hold {}: log entries are missing",
+            place(state.last),
+            place(applied)
+        )));
+    }
+    Ok(())
+}
+
+fn stored_membership(membership: Option<(LogId, Bytes)>) -> Result<RaftStoredMembership, Error> {
+    let Some((id, payload)) = membership else { return Ok(RaftStoredMembership::default()) };
+    let membership = decode_membership(payload)
+        .map_err(|malformed| Error::Corrupt(format!("the membership in the records: {malformed}")))?;
+    Ok(RaftStoredMembership::new(Some(to_raft_id(id)), membership))
+}
+
+fn raft_config(config: &ConsensusConfig) -> Result<openraft::Config, Error> {
+    let milliseconds = |duration: Duration| duration.as_millis().min(u128::from(u32::MAX)) as u64;
+    let raft = openraft::Config {
+        cluster_name: "coffer".to_owned(),
+        heartbeat_interval: milliseconds(config.heartbeat_interval),
+        election_timeout_min: milliseconds(config.election_timeout),
+        election_timeout_max: milliseconds(config.election_timeout * 2),
+        // We decide by bytes of log and by what is flushed, see `purge`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        // Room beyond the proposals for raft's own calls, so that a proposal always finds room.
+        api_channel_size: Some(config.proposals_max as u64 + 1024),
+        enable_pre_vote: Some(true),
+        // A restarted leader has itself elected again: what it had only proposed must not count as committed.
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        ..openraft::Config::default()
+    };
+    raft.validate().map_err(|error| Error::InvalidArgument(error.to_string()))
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::Open(format!("the system refuses a thread: {error}"))
 }

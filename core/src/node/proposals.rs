@@ -119,7 +119,7 @@ impl Proposals {
                     queue.bytes -= cost;
                 }
                 if let Err(error) = result {
-                    let error = propose_error(error);
+                    let error = Error::from(error);
                     for sequence in sequences {
                         this.complete(sequence, Err(error.clone()));
                     }
@@ -210,13 +210,6 @@ impl Queue {
             self.first += 1;
         }
         waiter
-    }
-}
-
-fn propose_error(error: ProposeError) -> Error {
-    match error {
-        ProposeError::NotLeader { .. } => Error::NotLeader,
-        ProposeError::Stopped(_) | ProposeError::Unknown => Error::OutcomeUnknown,
     }
 }
 

@@ -1,0 +1,422 @@
+//! The thread that owns the [`Log`]: everything that must be durable passes through its one ordered queue.
+//!
+//! The thread takes whatever is queued as one group: one [`Log::write`], so one write and one sync, however much came
+//! meanwhile. Then it calls the completions in order.
+//!
+//! # Invariants
+//!
+//! - Votes, appends and truncations reach the log in the order in which they were queued, and complete in that order.
+//! - An entry can be read from the moment it is queued: from memory until it is both durable and applied, afterwards
+//!   from memory or the medium.
+//! - After the first error nothing more is written; every later completion gets that error.
+//! - `durable` never runs ahead of what [`Log::write`] has returned for.
+//!
+//! # Crash behaviour
+//!
+//! A crash keeps a prefix of what was queued; what was completed is within it.
+
+use super::health::{Health, panic_text};
+use super::log_reader::DiskReader;
+use crate::storage::{HardState, Log, LogEntry, LogId, LogOp, LogState, StorageError};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::{io, mem};
+
+/// Told when an operation is durable, or why it never will be.
+pub(super) type Completion = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
+
+/// Shared handle to the log and its thread.
+pub(super) struct LogWriter {
+    shared: Arc<Shared>,
+    disk: DiskReader,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Bytes of applied entries that memory keeps nevertheless.
+    cache_bytes: usize,
+    /// Bytes above which durable entries leave memory even if they are not applied yet.
+    unapplied_bytes_max: usize,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    content: Mutex<Content>,
+    durable: Mutex<Durable>,
+    advanced: Condvar,
+    disk_bytes: AtomicU64,
+    health: Arc<Health>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    /// The newest committed id; rides along with the next group.
+    committed: Option<LogId>,
+    /// Whether the thread waits.
+    idle: bool,
+    stopping: bool,
+}
+
+enum Job {
+    Write { op: LogOp, done: Completion },
+    Purge(LogId),
+}
+
+/// What the log holds, counting what is queued as done.
+struct Content {
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    hard_state: HardState,
+    committed: Option<LogId>,
+    applied: Option<LogId>,
+    /// The newest entries, without a gap; the last one is `last`.
+    window: VecDeque<LogEntry>,
+    window_bytes: usize,
+}
+
+#[derive(Default)]
+struct Durable {
+    last: Option<LogId>,
+    failed: Option<StorageError>,
+    stopped: bool,
+}
+
+impl LogWriter {
+    /// Takes over a log that was just opened.
+    pub(super) fn start(
+        log: Box<dyn Log>,
+        applied: Option<LogId>,
+        cache_bytes: usize,
+        unapplied_bytes_max: usize,
+        health: Arc<Health>,
+    ) -> io::Result<Self> {
+        let state = log.state();
+        let disk = DiskReader::new(log.reader());
+        let content = Content {
+            purged: state.purged,
+            last: state.last,
+            hard_state: state.hard_state,
+            committed: state.committed,
+            applied,
+            window: VecDeque::new(),
+            window_bytes: 0,
+        };
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue { committed: state.committed, ..Queue::default() }),
+            work: Condvar::new(),
+            content: Mutex::new(content),
+            durable: Mutex::new(Durable { last: state.last, ..Durable::default() }),
+            advanced: Condvar::new(),
+            disk_bytes: AtomicU64::new(log.disk_bytes()),
+            health,
+        });
+        let worker = Worker { shared: shared.clone(), log, failed: None };
+        let thread = thread::Builder::new().name("coffer-log".to_owned()).spawn(move || worker.run())?;
+        Ok(Self { shared, disk, thread: Mutex::new(Some(thread)), cache_bytes, unapplied_bytes_max })
+    }
+
+    /// Queues entries. They can be read at once.
+    pub(super) fn append(&self, entries: Vec<LogEntry>, done: Completion) {
+        {
+            let mut content = self.shared.content.lock();
+            for entry in &entries {
+                content.last = Some(entry.id);
+                content.window_bytes += memory_bytes(entry);
+                content.window.push_back(entry.clone());
+            }
+        }
+        self.shared.submit(Job::Write { op: LogOp::Append(entries), done });
+    }
+
+    /// Queues a vote.
+    pub(super) fn save_hard_state(&self, state: HardState, done: Completion) {
+        self.shared.content.lock().hard_state = state;
+        self.shared.submit(Job::Write { op: LogOp::SaveHardState(state), done });
+    }
+
+    /// Queues the removal of every entry after `after`. They can no longer be read.
+    pub(super) fn truncate(&self, after: Option<LogId>, done: Completion) {
+        {
+            let mut content = self.shared.content.lock();
+            if after >= content.last {
+                drop(content);
+                return done(Ok(()));
+            }
+            let keep = after.map_or(0, |id| id.index + 1);
+            while content.window.back().is_some_and(|entry| entry.id.index >= keep) {
+                content.pop_back();
+            }
+            content.last = after.max(content.purged);
+        }
+        self.shared.submit(Job::Write { op: LogOp::Truncate { after }, done });
+    }
+
+    /// Queues that everything up to `up_to` is no longer needed. It can no longer be read.
+    pub(super) fn purge(&self, up_to: LogId) {
+        {
+            let mut content = self.shared.content.lock();
+            if content.purged >= Some(up_to) {
+                return;
+            }
+            content.purged = Some(up_to);
+            while content.window.front().is_some_and(|entry| entry.id.index <= up_to.index) {
+                content.pop_front();
+            }
+            if content.last.is_none_or(|last| last.index < up_to.index) {
+                content.last = Some(up_to);
+            }
+        }
+        self.shared.submit(Job::Purge(up_to));
+    }
+
+    /// Remembers the committed id. Never waits: it rides along with the next group.
+    pub(super) fn save_committed(&self, committed: Option<LogId>) {
+        self.shared.content.lock().committed = committed;
+        self.shared.queue.lock().committed = committed;
+    }
+
+    /// Remembers what the machine has applied: memory may let go of it.
+    pub(super) fn applied(&self, applied: LogId) {
+        let durable = self.shared.durable.lock().last;
+        let mut content = self.shared.content.lock();
+        content.applied = Some(applied);
+        while content.window_bytes > self.cache_bytes {
+            let Some(front) = content.window.front() else { break };
+            let applied = front.id.index <= applied.index;
+            let durable = durable.is_some_and(|durable| front.id <= durable);
+            if !durable || !(applied || content.window_bytes > self.unapplied_bytes_max) {
+                break;
+            }
+            content.pop_front();
+        }
+    }
+
+    /// The log as openraft sees it.
+    pub(super) fn state(&self) -> LogState {
+        let content = self.shared.content.lock();
+        LogState {
+            purged: content.purged,
+            last: content.last,
+            hard_state: content.hard_state,
+            committed: content.committed,
+        }
+    }
+
+    /// Up to where the log is durable.
+    pub(super) fn durable(&self) -> Option<LogId> {
+        self.shared.durable.lock().last
+    }
+
+    /// Bytes on the medium.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.shared.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Blocks until everything up to `up_to`, which must have been appended, is durable.
+    pub(super) fn barrier(&self, up_to: LogId) -> Result<(), StorageError> {
+        let mut durable = self.shared.durable.lock();
+        loop {
+            if durable.last >= Some(up_to) {
+                return Ok(());
+            }
+            if let Some(failed) = &durable.failed {
+                return Err(failed.clone());
+            }
+            if durable.stopped {
+                return Err(StorageError::Poisoned { reason: "the log is closed".to_owned() });
+            }
+            self.shared.advanced.wait(&mut durable);
+        }
+    }
+
+    /// Entries from the front of `range`: at least one if it exists, and no more than about `bytes_max`.
+    pub(super) async fn read(
+        &self,
+        mut range: Range<u64>,
+        bytes_max: u64,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        loop {
+            let on_disk = {
+                let content = self.shared.content.lock();
+                let first = range.start.max(content.purged.map_or(0, |id| id.index + 1));
+                let end = range.end.min(content.last.map_or(0, |id| id.index + 1));
+                let window = content.window.front().map_or(end, |front| front.id.index);
+                if first >= end {
+                    return Ok(Vec::new());
+                }
+                if first >= window {
+                    return Ok(content.copy(first - window, end - window, bytes_max));
+                }
+                first..end.min(window)
+            };
+            range.start = on_disk.end;
+            let entries = self.disk.read(on_disk, bytes_max).await?;
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Writes what is queued, closes the log and joins its threads. Idempotent.
+    pub(super) fn shutdown(&self) {
+        self.shared.queue.lock().stopping = true;
+        self.shared.work.notify_all();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // Panics of the log are caught where they are reported.
+            let _ = thread.join();
+        }
+        self.disk.shutdown();
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl Content {
+    fn pop_front(&mut self) {
+        let popped = self.window.pop_front();
+        self.window_bytes -= popped.as_ref().map_or(0, memory_bytes);
+    }
+
+    fn pop_back(&mut self) {
+        let popped = self.window.pop_back();
+        self.window_bytes -= popped.as_ref().map_or(0, memory_bytes);
+    }
+
+    fn copy(&self, from: u64, to: u64, bytes_max: u64) -> Vec<LogEntry> {
+        let mut bytes = 0;
+        let entries = self.window.range(from as usize..to as usize);
+        entries
+            .take_while(|entry| {
+                let fits = bytes == 0 || bytes + entry.payload.len() as u64 <= bytes_max;
+                bytes += (entry.payload.len() as u64).max(1);
+                fits
+            })
+            .cloned()
+            .collect()
+    }
+}
+
+/// What an entry costs in memory, about.
+fn memory_bytes(entry: &LogEntry) -> usize {
+    size_of::<LogEntry>() + entry.payload.len()
+}
+
+impl Shared {
+    fn submit(&self, job: Job) {
+        let mut queue = self.queue.lock();
+        if !queue.stopping {
+            queue.jobs.push(job);
+            let idle = mem::take(&mut queue.idle);
+            drop(queue);
+            if idle {
+                self.work.notify_one();
+            }
+        } else if let Job::Write { done, .. } = job {
+            drop(queue);
+            done(Err(StorageError::Poisoned { reason: "the log is closed".to_owned() }));
+        }
+    }
+
+    /// Waits for jobs; `None` when the log is to be closed and nothing is left.
+    fn next(&self, jobs: &mut Vec<Job>) -> Option<Option<LogId>> {
+        let mut queue = self.queue.lock();
+        while queue.jobs.is_empty() {
+            if queue.stopping {
+                return None;
+            }
+            queue.idle = true;
+            self.work.wait(&mut queue);
+            queue.idle = false;
+        }
+        mem::swap(&mut queue.jobs, jobs);
+        Some(queue.committed)
+    }
+}
+
+/// What the thread owns.
+struct Worker {
+    shared: Arc<Shared>,
+    log: Box<dyn Log>,
+    failed: Option<StorageError>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut jobs = Vec::new();
+        let (mut ops, mut completions) = (Vec::new(), Vec::new());
+        while let Some(committed) = self.shared.next(&mut jobs) {
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Write { op, done } => {
+                        ops.push(op);
+                        completions.push(done);
+                    }
+                    Job::Purge(up_to) => {
+                        self.write(&mut ops, &mut completions, committed);
+                        self.guarded(|log| log.purge(up_to));
+                        let mut durable = self.shared.durable.lock();
+                        durable.last = durable.last.max(Some(up_to));
+                    }
+                }
+            }
+            self.write(&mut ops, &mut completions, committed);
+        }
+        self.shared.durable.lock().stopped = true;
+        self.shared.advanced.notify_all();
+    }
+
+    /// Writes one group and completes it.
+    fn write(&mut self, ops: &mut Vec<LogOp>, completions: &mut Vec<Completion>, committed: Option<LogId>) {
+        if ops.is_empty() {
+            return;
+        }
+        self.guarded(|log| log.write(ops, committed));
+        if self.failed.is_none() {
+            let mut durable = self.shared.durable.lock();
+            ops.iter().for_each(|op| durable.advance(op));
+            drop(durable);
+            self.shared.advanced.notify_all();
+            self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
+        }
+        ops.clear();
+        for done in completions.drain(..) {
+            done(self.failed.clone().map_or(Ok(()), Err));
+        }
+    }
+
+    /// Calls the log unless it has failed before. An error or a panic poisons it.
+    fn guarded(&mut self, call: impl FnOnce(&mut dyn Log) -> Result<(), StorageError>) {
+        if self.failed.is_some() {
+            return;
+        }
+        let log = &mut *self.log;
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(log))).unwrap_or_else(|panic| {
+            Err(StorageError::Poisoned { reason: format!("the log panicked: {}", panic_text(&*panic)) })
+        });
+        if let Err(error) = outcome {
+            self.failed = Some(error.clone());
+            self.shared.durable.lock().failed = Some(error.clone());
+            self.shared.advanced.notify_all();
+            self.shared.health.fail(error.into());
+        }
+    }
+}
+
+impl Durable {
+    fn advance(&mut self, op: &LogOp) {
+        match op {
+            LogOp::Append(entries) => self.last = entries.last().map(|entry| entry.id).or(self.last),
+            LogOp::Truncate { after } => self.last = *after,
+            LogOp::SaveHardState(_) => {}
+        }
+    }
+}

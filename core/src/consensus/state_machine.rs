@@ -1,0 +1,149 @@
+//! openraft's state machine over the [`Applier`].
+//!
+//! The snapshot that openraft is told of stands for the flushed records: it has no content of its own here, only a
+//! position, up to which the log may be purged.
+
+use super::applier::{Applier, Batch};
+use super::types::{
+    RaftLogId, RaftMembership, RaftSnapshot, RaftSnapshotMeta, RaftStoredMembership, Types, to_log_entry,
+    to_log_id, to_raft_id,
+};
+use crate::storage::LogId;
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::{io, mem};
+
+/// Entries and payload bytes that the machine gets at once, at most: bounds what a replay keeps in memory.
+const BATCH_ENTRIES_MAX: usize = 1024;
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Hands committed entries to the machine's thread.
+pub(super) struct StateMachine {
+    applier: Arc<Applier>,
+    flushed: Arc<Flushed>,
+    applied: Option<LogId>,
+}
+
+impl StateMachine {
+    pub(super) fn new(applier: Arc<Applier>, flushed: Arc<Flushed>) -> Self {
+        let applied = applier.applied();
+        Self { applier, flushed, applied }
+    }
+
+    async fn hand_over(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let batch = mem::take(batch);
+        let Some(last) = batch.entries.last() else { return Ok(()) };
+        let last = last.id;
+        self.applier.apply(batch).await.map_err(io::Error::other)?;
+        self.applied = Some(last);
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = ();
+    type SnapshotBuilder = Arc<Flushed>;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, RaftStoredMembership)> {
+        Ok((self.applied.map(to_raft_id), self.flushed.newest_membership()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        while let Some(entry) = entries.next().await {
+            let (entry, waiter) = entry?;
+            if let EntryPayload::Membership(membership) = &entry.payload {
+                self.flushed.membership_applied(entry.log_id, membership.clone());
+            }
+            let entry = to_log_entry(entry);
+            bytes += entry.payload.len();
+            batch.entries.push(entry);
+            batch.waiters.extend(waiter);
+            if batch.entries.len() >= BATCH_ENTRIES_MAX || bytes >= BATCH_BYTES_MAX {
+                bytes = 0;
+                self.hand_over(&mut batch).await?;
+            }
+        }
+        self.hand_over(&mut batch).await
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Arc<Flushed>> {
+        Some(self.flushed.clone())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Arc<Flushed> {
+        self.flushed.clone()
+    }
+
+    async fn install_snapshot(&mut self, _meta: &RaftSnapshotMeta, _content: ()) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a store of one member gets no snapshot"))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
+        Ok(self.flushed.snapshot())
+    }
+}
+
+/// Up to where the records are flushed, and the memberships that were in force from there on.
+pub(super) struct Flushed {
+    state: Mutex<FlushedState>,
+}
+
+struct FlushedState {
+    up_to: Option<LogId>,
+    /// Ascending; the first one was in force at `up_to`.
+    memberships: Vec<RaftStoredMembership>,
+}
+
+impl Flushed {
+    /// At a start, what the machine holds is what was flushed.
+    pub(super) fn new(up_to: Option<LogId>, membership: RaftStoredMembership) -> Self {
+        Self { state: Mutex::new(FlushedState { up_to, memberships: vec![membership] }) }
+    }
+
+    /// The records are durable up to `up_to`. `false` if that is no news.
+    pub(super) fn advance(&self, up_to: LogId) -> bool {
+        let mut state = self.state.lock();
+        if state.up_to >= Some(up_to) {
+            return false;
+        }
+        state.up_to = Some(up_to);
+        let in_force = state
+            .memberships
+            .iter()
+            .rposition(|membership| membership.log_id().as_ref().is_none_or(|id| to_log_id(id) <= up_to));
+        state.memberships.drain(..in_force.unwrap_or(0));
+        true
+    }
+
+    fn membership_applied(&self, id: RaftLogId, membership: RaftMembership) {
+        self.state.lock().memberships.push(RaftStoredMembership::new(Some(id), membership));
+    }
+
+    fn newest_membership(&self) -> RaftStoredMembership {
+        self.state.lock().memberships.last().cloned().unwrap_or_default()
+    }
+
+    fn snapshot(&self) -> Option<RaftSnapshot> {
+        let state = self.state.lock();
+        let up_to = state.up_to?;
+        let last_membership = state.memberships.first().cloned().unwrap_or_default();
+        let meta = RaftSnapshotMeta { last_log_id: Some(to_raft_id(up_to)), last_membership };
+        Some(RaftSnapshot { meta, snapshot: () })
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Arc<Flushed> {
+    type SnapshotData = ();
+
+    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
+        self.snapshot().ok_or_else(|| io::Error::other("nothing has been flushed"))
+    }
+}

@@ -1,4 +1,17 @@
-//! Cap'n Proto: schema, bounded transport, server and client.
+//! The store over Cap'n Proto: schema, bounded transport, server and client.
+//!
+//! ```text
+//! Client ─▶ client's thread ─▶ net ═══ socket ═══ net ─▶ connection thread ─▶ Node
+//!   (Send)     (encode, decode)                            (decode, encode)
+//! ```
+//!
+//! - [`schema`]: Rust generated from `rpc/schema/*.capnp`; no tool is needed to build.
+//! - [`net`]: the transport that keeps a peer's demands within limits.
+//! - [`server`]: serves a [`Node`](coffer_core::node::Node) on TCP and Unix sockets.
+//! - [`client`]: the node's methods on the other end, with failover, deadlines and watches that resume.
+//! - [`url`]: where servers listen and clients connect.
+//!
+//! Errors are [`coffer_core::Error`] on both ends; their codes on the wire are stable.
 #![forbid(unsafe_code)]
 
 pub mod client;

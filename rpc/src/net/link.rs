@@ -190,6 +190,8 @@ pub(super) struct State {
     pub(super) closing: Cell<bool>,
     pub(super) closed: RefCell<Vec<oneshot::Sender<()>>>,
     reader: Cell<Option<Waker>>,
+    /// Whether the reader waits for calls to end or output to leave. Waking it otherwise would cost a system call.
+    reader_is_held: Cell<bool>,
     pub(super) flusher: Cell<Option<Waker>>,
     /// Calls that wait for room in the output.
     room: RefCell<Vec<Waker>>,
@@ -213,6 +215,7 @@ impl Link {
             closing: Cell::new(false),
             closed: RefCell::default(),
             reader: Cell::new(None),
+            reader_is_held: Cell::new(false),
             flusher: Cell::new(None),
             room: RefCell::default(),
             next_words: Cell::new(0),
@@ -317,6 +320,7 @@ impl Link {
     /// Waits until another message may be taken. `false`: none will ever be, the connection has drained.
     pub(super) fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
         let state = &self.0;
+        state.reader_is_held.set(false);
         if let Some(fault) = self.fault() {
             return Poll::Ready(Err(fault));
         }
@@ -327,6 +331,7 @@ impl Link {
             return Poll::Ready(Ok(true));
         }
         state.reader.set(Some(cx.waker().clone()));
+        state.reader_is_held.set(true);
         if !state.draining.get() && state.budget.is_exhausted() {
             state.budget.0.waiters.borrow_mut().push(cx.waker().clone());
         }
@@ -373,8 +378,13 @@ impl Link {
         self.0.in_flight_bytes.set(self.0.in_flight_bytes.get() - bytes);
         self.0.in_flight_calls.set(self.0.in_flight_calls.get() - 1);
         self.0.budget.subtract(bytes);
-        // Cheap when nobody waits, which is nearly always.
-        wake(&self.0.reader);
+        self.let_reader_go();
+    }
+
+    fn let_reader_go(&self) {
+        if self.0.reader_is_held.get() {
+            wake(&self.0.reader);
+        }
     }
 
     /// Notes that the output grew.
@@ -397,7 +407,7 @@ impl Link {
         });
         let soft = self.0.limits.output_soft_bytes;
         if soft > 0 && self.0.output.borrow().bytes() <= soft {
-            wake(&self.0.reader);
+            self.let_reader_go();
             self.wake_room();
         }
     }

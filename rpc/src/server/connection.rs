@@ -58,18 +58,17 @@ impl Drop for Counted {
 
 /// Serves `stream` until it ends.
 pub(super) async fn serve(thread: Rc<Thread>, stream: Stream) {
-    let link = Link::new(thread.config.limits, thread.ticker.clone(), thread.budget.clone());
-    let _registered = thread.register(link.clone());
-    let connection = Rc::new(Connection {
-        thread: thread.clone(),
-        link: link.clone(),
-        logged_in: Cell::new(false),
-        pinger: RefCell::new(None),
-        counts: Counts::default(),
-    });
+    let connection = Connection::new(thread);
     let gate: gate::Client = capnp_rpc::new_client(Gate::new(connection.clone()));
+    run(connection, stream, gate.client).await;
+}
+
+/// Serves `bootstrap` on `stream` until it ends.
+async fn run(connection: Rc<Connection>, stream: Stream, bootstrap: capnp::capability::Client) {
+    let Connection { thread, link, .. } = &*connection;
+    let _registered = thread.register(link.clone());
     let network = Network::new(Box::new(stream), Side::Server, link.clone());
-    let mut system = RpcSystem::new(Box::new(network), Some(gate.client));
+    let mut system = RpcSystem::new(Box::new(network), Some(bootstrap));
     let disconnector = system.get_disconnector();
     let panicked = {
         let running = AssertUnwindSafe(&mut system).catch_unwind();
@@ -92,6 +91,17 @@ pub(super) async fn serve(thread: Rc<Thread>, stream: Stream) {
 }
 
 impl Connection {
+    fn new(thread: Rc<Thread>) -> Rc<Self> {
+        let link = Link::new(thread.config.limits, thread.ticker.clone(), thread.budget.clone());
+        Rc::new(Self {
+            thread,
+            link,
+            logged_in: Cell::new(false),
+            pinger: RefCell::new(None),
+            counts: Counts::default(),
+        })
+    }
+
     /// Watches over the login and over silence. Ends never; it fails the link instead.
     async fn supervise(&self) {
         let Thread { config, ticker, .. } = &*self.thread;
@@ -153,5 +163,71 @@ impl Connection {
             0 => self.thread.config.request_timeout,
             ms => Duration::from_millis(ms.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Budget, Limits};
+    use crate::server::ServerConfig;
+    use crate::ticker::Ticker;
+    use coffer_core::node::{Node, NodeConfig};
+    use coffer_core::storage::MemoryDisk;
+    use coffer_runtime::local::spawn;
+    use coffer_runtime::net::UnixStream;
+    use std::sync::Arc;
+
+    /// Panics when pinged, if it is told to.
+    struct Fragile {
+        panics: bool,
+        alive: Rc<Cell<bool>>,
+    }
+
+    impl pinger::Server for Fragile {
+        async fn ping(self: Rc<Self>, _: pinger::PingParams, _: pinger::PingResults) -> capnp::Result<()> {
+            assert!(!self.panics, "as the test wants it");
+            Ok(())
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            self.alive.set(false);
+        }
+    }
+
+    /// A served connection's client end.
+    fn connect(thread: &Rc<Thread>, panics: bool, alive: &Rc<Cell<bool>>) -> pinger::Client {
+        let (near, far) = UnixStream::pair().unwrap();
+        alive.set(true);
+        let fragile: pinger::Client = capnp_rpc::new_client(Fragile { panics, alive: alive.clone() });
+        spawn(run(Connection::new(thread.clone()), far.into(), fragile.client));
+        let link = Link::new(Limits::client(), Ticker::default(), Budget::new(usize::MAX));
+        let network = Network::new(Box::new(near), Side::Client, link);
+        let mut system = RpcSystem::new(Box::new(network), None);
+        let client = system.bootstrap(Side::Server);
+        spawn(system);
+        client
+    }
+
+    #[test]
+    fn a_panic_in_a_call_ends_its_connection_only() {
+        let (log, records) = MemoryDisk::default().open().unwrap();
+        let node = Node::open(NodeConfig::default(), Box::new(log), Arc::new(records)).unwrap();
+        let served = node.clone();
+        coffer_runtime::block_on(async move {
+            let thread = Thread::new(served, Arc::new(ServerConfig::default()), Arc::default());
+            let [first, second] = [Rc::new(Cell::new(false)), Rc::new(Cell::new(false))];
+            let fragile = connect(&thread, true, &first);
+            let sound = connect(&thread, false, &second);
+            let error = fragile.ping_request().send().promise.await.err().expect("the call fails");
+            assert_eq!(error.kind, capnp::ErrorKind::Disconnected);
+            sound.ping_request().send().promise.await.expect("the other connection lives");
+            assert_eq!(thread.stats.read().panics, 1);
+            assert!(!first.get(), "what the connection exported is let go of");
+            assert!(second.get());
+        });
+        node.shutdown();
     }
 }

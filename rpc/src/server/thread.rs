@@ -49,16 +49,7 @@ pub(super) async fn main(
     queue: Receiver<Job>,
     acceptor: Option<Acceptor>,
 ) {
-    let thread = Rc::new(Thread {
-        node,
-        stats,
-        ticker: Ticker::default(),
-        budget: Budget::new(config.thread_bytes_max),
-        config,
-        links: RefCell::default(),
-        next_id: Cell::new(0),
-        empty: Cell::new(None),
-    });
+    let thread = Thread::new(node, config, stats);
     spawn(thread.ticker.clone().run());
     let listening = acceptor.map(Acceptor::start).unwrap_or_default();
     while let Ok(Job::Serve(stream)) = queue.recv().await {
@@ -72,6 +63,19 @@ pub(super) async fn main(
 }
 
 impl Thread {
+    pub(super) fn new(node: Node, config: Arc<ServerConfig>, stats: Arc<Stats>) -> Rc<Self> {
+        Rc::new(Self {
+            node,
+            stats,
+            ticker: Ticker::default(),
+            budget: Budget::new(config.thread_bytes_max),
+            config,
+            links: RefCell::default(),
+            next_id: Cell::new(0),
+            empty: Cell::new(None),
+        })
+    }
+
     /// Notes a connection, until the result is dropped.
     pub(super) fn register(self: &Rc<Self>, link: Link) -> Registered {
         let id = self.next_id.get();

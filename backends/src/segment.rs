@@ -156,12 +156,13 @@ fn create_directories(path: &Path, io: &dyn Io, create: bool) -> Result<(), Stor
 
 /// Makes the way to a directory durable, whether this opening or an earlier one that failed created it.
 fn sync_way_to(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
     for directory in path.ancestors().skip(1) {
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         match io.sync_dir(directory) {
             Ok(()) => {}
-            // A directory that we may not read is none that we created.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            // A directory that we may not read, or that cannot be synced, is none that we created.
+            Err(error) if matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem) => {}
             Err(error) => return Err(StorageError::io("sync directory", directory, error)),
         }
     }

@@ -225,7 +225,7 @@ fn small_neighbours(segments: &[Arc<Segment>], tier: u64) -> Option<Range<usize>
             bytes += segment.entry.bytes;
         }
     }
-    (segments.len() - start.min(segments.len()) >= TIER_FILES).then(|| start..segments.len())
+    (segments.len() - start.min(segments.len()) >= TIER_FILES).then_some(start..segments.len())
 }
 
 /// A rewriting under way.

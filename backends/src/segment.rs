@@ -1,9 +1,9 @@
 //! Flat files: a write-ahead log and immutable record files in one directory.
 //!
-//! - [`log`]: group commit into files that were filled ahead and are recycled.
-//! - [`records`]: record files in revision order with a directory by key, replaced as wholes.
-//! - [`manifest`]: two slots that say what the store consists of.
-//! - [`header`], [`piece`], [`wire`]: what the formats have in common. `docs/formats.md` has them byte by byte.
+//! - `log`: group commit into files that were filled ahead and are recycled.
+//! - `records`: record files in revision order with a directory by key, replaced as wholes.
+//! - `manifest`: two slots that say what the store consists of.
+//! - `header`, `piece`, `wire`: what the formats have in common. `docs/formats.md` has them byte by byte.
 //!
 //! # Invariants
 //! - One process has a store open: `LOCK` is locked for as long as either half lives.

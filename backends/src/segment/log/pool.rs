@@ -37,6 +37,8 @@ struct Inner {
     spares: Vec<Spare>,
     retired: Vec<Arc<LogFile>>,
     wanted: bool,
+    /// Preparing failed since the current file was taken.
+    failed: bool,
     stop: bool,
 }
 
@@ -76,7 +78,11 @@ impl FilePool {
     /// A file of at least `bytes` under the name of log file `id`. Its name is durable, its content means nothing.
     pub(super) fn take(&self, id: u64, bytes: u64) -> Result<(StoreFile, u64), StorageError> {
         let shared = &*self.shared;
-        let spare = if bytes <= shared.file_bytes { shared.inner.lock().spares.pop() } else { None };
+        let spare = {
+            let mut inner = shared.inner.lock();
+            inner.failed = false;
+            if bytes <= shared.file_bytes { inner.spares.pop() } else { None }
+        };
         let (spare, length) = match spare {
             Some(spare) => (spare, shared.file_bytes),
             None => {
@@ -95,7 +101,7 @@ impl FilePool {
     /// Says that the current file fills up: a spare will be needed.
     pub(super) fn prepare(&self) {
         let mut inner = self.shared.inner.lock();
-        if !inner.spares.is_empty() || inner.wanted {
+        if !inner.spares.is_empty() || inner.wanted || inner.failed {
             return;
         }
         inner.wanted = true;
@@ -203,10 +209,11 @@ impl Shared {
         match self.fill(self.file_bytes, true) {
             Ok(spare) => self.inner.lock().spares.push(spare),
             Err(error) if self.inner.lock().stop => tracing::debug!(%error, "a log file was not prepared"),
-            Err(error) => tracing::warn!(
-                %error,
-                "the next log file could not be prepared: free space on this disk before the current one is full"
-            ),
+            Err(error) => {
+                self.inner.lock().failed = true;
+                let advice = "free space on this disk before the current log file is full";
+                tracing::warn!(%error, "the next log file could not be prepared: {advice}");
+            }
         }
     }
 

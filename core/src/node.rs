@@ -87,8 +87,6 @@ impl Node {
         let values = Arc::new(ValueStore::new(records, config.cache_bytes_max));
         let failure = Arc::new(Failure::default());
         let proposals = Proposals::new(config.member_id, config.boot, config.proposals_bytes_max);
-        let on_failure = Arc::clone(&proposals);
-        failure.on_set(move |reason| on_failure.abandon(reason.clone()));
         let maintenance = Maintenance::new(
             Arc::clone(&values),
             reader.clone(),
@@ -96,9 +94,25 @@ impl Node {
             config.flush_bytes,
             config.flush_interval,
         );
-        let history = Arc::new(NodeHistory { reader: reader.clone(), values: Arc::clone(&values) });
+        let history = Arc::new(NodeHistory {
+            reader: reader.clone(),
+            values: Arc::clone(&values),
+            failure: Arc::clone(&failure),
+        });
         let hub = Arc::new(WatchHub::start(history, watch_config(&config)));
         let leases = LeaseKeeper::new(reader.clone(), Arc::clone(&proposals), config.election_timeout);
+        failure.on_set({
+            let (proposals, leases) = (Arc::clone(&proposals), Arc::clone(&leases));
+            // Weak, because the hub holds the history, and that holds the failure.
+            let hub = Arc::downgrade(&hub);
+            move |reason| {
+                proposals.abandon(reason.clone());
+                leases.stop(reason.clone());
+                if let Some(hub) = hub.upgrade() {
+                    hub.stop();
+                }
+            }
+        });
         let machine = StateMachine {
             state: Arc::clone(&state),
             reader: reader.clone(),
@@ -150,7 +164,7 @@ impl Node {
     /// Bad requests, [`Error::LeaseNotFound`], [`Error::TooManyRequests`], unknown outcomes.
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
         let (outcome, header, _answered) = self.propose(Command::Put(request)).await?;
-        answers::put(&self.inner.values, outcome, header)
+        answers::put(&self.inner.values, outcome, header).map_err(|error| self.written(error))
     }
 
     /// Deletes a range of keys.
@@ -159,7 +173,7 @@ impl Node {
     /// Bad requests, [`Error::TooManyRequests`], unknown outcomes.
     pub async fn delete_range(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Error> {
         let (outcome, header, _answered) = self.propose(Command::DeleteRange(request)).await?;
-        answers::delete_range(&self.inner.values, outcome, header)
+        answers::delete_range(&self.inner.values, outcome, header).map_err(|error| self.written(error))
     }
 
     /// Compares, then runs one of two lists of operations, atomically. A txn of ranges only is a read.
@@ -172,7 +186,7 @@ impl Node {
             return self.read_txn(request).await;
         }
         let (outcome, header, _answered) = self.propose(Command::Txn(request)).await?;
-        answers::txn(&self.inner.values, outcome, header)
+        answers::txn(&self.inner.values, outcome, header).map_err(|error| self.written(error))
     }
 
     /// Drops history below a revision. Returns once that is decided, or with `physical` once it is done.
@@ -218,10 +232,6 @@ impl Node {
     /// # Errors
     /// [`Error::NotLeader`], [`Error::NoLeader`]; unknown outcomes while a checkpoint is cleared.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<LeaseKeepAliveResponse, Error> {
-        self.inner.failure.check()?;
-        if id.is_none() {
-            return Err(Error::LeaseNotFound);
-        }
         // The barrier confirms the leader before the clock moves, and again nothing later is needed: the renewal is
         // an act of this clock alone.
         self.read_barrier(false).await?;
@@ -247,7 +257,7 @@ impl Node {
                 ..LeaseTimeToLiveResponse::default()
             });
         };
-        let ttl_s = self.inner.leases.remaining_s(id).unwrap_or(-1);
+        let ttl_s = self.inner.leases.remaining_s(id)?.unwrap_or(-1);
         let keys = if request.keys { self.inner.reader.lease_keys(id) } else { Vec::new() };
         Ok(LeaseTimeToLiveResponse { header, id, ttl_s, granted_ttl_s: lease.ttl_s, keys })
     }
@@ -341,7 +351,8 @@ impl Node {
     }
 
     /// Stops everything and joins every thread. What waits in memory is flushed, so that the next start is quick.
-    /// Idempotent; blocks. Proposals that are on their way get their outcome, new ones [`Error::Stopped`].
+    /// Idempotent; blocks. Proposals that are on their way get their outcome, or are told that it is unknown; new ones get
+    /// [`Error::Stopped`].
     pub fn shutdown(&self) {
         self.inner.shutdown();
     }
@@ -358,11 +369,21 @@ impl Node {
 
     async fn read_txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
         self.read_barrier(request.is_serializable()).await?;
+        // The whole history, because a range may name an old revision, and its values are read last.
+        let _history = self.inner.reader.pin_history();
         let pin = self.inner.reader.pin();
         let header = self.header_at(pin.revision());
         let outcome = self.inner.reader.read_txn(request, &pin, self.inner.values.as_ref());
         let outcome = outcome.map_err(|error| self.inner.fault(error.into()))??;
         answers::txn(&self.inner.values, outcome, header).map_err(|error| self.inner.fault(error))
+    }
+
+    /// The error of a write that was applied, but whose answer can not be read.
+    fn written(&self, error: Error) -> Error {
+        match self.inner.fault(error) {
+            Error::Corrupt(_) => Error::OutcomeUnknown,
+            other => other,
+        }
     }
 
     async fn propose(&self, command: Command) -> Result<(Outcome, Header, Answered), Error> {
@@ -406,10 +427,12 @@ impl Inner {
             return;
         }
         self.proposals.refuse(Error::Stopped);
-        self.leases.stop();
+        self.leases.stop(Error::Stopped);
         self.maintenance.stop();
         self.consensus.shutdown();
         self.failure.set(Error::Stopped);
+        // Only now, because it may have waited for an outcome that consensus could not get.
+        self.leases.join();
         self.hub.shutdown();
     }
 
@@ -437,6 +460,12 @@ fn join_log_and_records(log: &mut dyn Log, records: &dyn Records) -> Result<(), 
         return Ok(());
     }
     match applied {
+        // Whoever installs a snapshot has saved its leader's term in the log before.
+        Some(applied) if state.hard_state.term < applied.term => Err(Error::Corrupt(format!(
+            "the records end at {applied:?}, but the log has only seen term {}: it was lost, and with it may be \
+             what was acknowledged",
+            state.hard_state.term
+        ))),
         Some(applied) if state.purged.is_none_or(|purged| purged < applied) => Ok(log.purge(applied)?),
         _ => Err(Error::Corrupt(format!(
             "the log begins after {:?}, but the records end at {applied:?}: what lies between is missing",

@@ -4,12 +4,14 @@ use crate::error::Error;
 use event_listener::Event;
 use std::sync::OnceLock;
 
+type Hook = Box<dyn Fn(&Error) + Send + Sync>;
+
 /// Set once, never cleared.
 #[derive(Default)]
 pub(super) struct Failure {
     reason: OnceLock<Error>,
     changed: Event,
-    hook: OnceLock<Box<dyn Fn(&Error) + Send + Sync>>,
+    hook: OnceLock<Hook>,
 }
 
 impl Failure {

@@ -55,6 +55,8 @@ struct Counted {
     counted_from: Instant,
     checkpoint_at: Option<Instant>,
     expiring: bool,
+    /// Whether a checkpoint of it is on its way.
+    checkpointing: bool,
 }
 
 impl LeaseClock {
@@ -123,10 +125,10 @@ impl LeaseClock {
         }
     }
 
-    /// Counts the lease anew and returns its TTL in seconds. `None` if it is not counted here or is expiring:
-    /// then whoever renews it has to wait for the outcome.
+    /// Counts the lease anew and returns its TTL in seconds. `None` if it is not counted here, is expiring or is being
+    /// checkpointed: then whoever renews it has to wait for the outcome.
     pub fn renew(&mut self, id: LeaseId, now: Instant) -> Option<i64> {
-        let lease = self.leases.get_mut(&id).filter(|lease| !lease.expiring)?;
+        let lease = self.leases.get_mut(&id).filter(|lease| !lease.expiring && !lease.checkpointing)?;
         self.deadlines.remove(&(lease.deadline, id));
         lease.deadline = later(now, seconds(lease.ttl_s));
         lease.counted_from = now;
@@ -137,6 +139,11 @@ impl LeaseClock {
     /// Whether the lease was handed out as due and its outcome is not known.
     pub fn is_expiring(&self, id: LeaseId) -> bool {
         self.leases.get(&id).is_some_and(|lease| lease.expiring)
+    }
+
+    /// Whether a checkpoint of the lease is on its way. A renewal would make it say too little.
+    pub fn is_checkpointing(&self, id: LeaseId) -> bool {
+        self.leases.get(&id).is_some_and(|lease| lease.checkpointing)
     }
 
     /// What is left of a lease; zero once it is over. `None` if it is not counted here.
@@ -181,7 +188,8 @@ impl LeaseClock {
 
     /// Up to `max` leases to checkpoint, with what is left of them in seconds, rounded up.
     ///
-    /// A lease is named when it has counted for [`CHECKPOINT_INTERVAL`] since it was renewed or last named.
+    /// A lease is named when it has counted for [`CHECKPOINT_INTERVAL`] since it was renewed or last named. It can not
+    /// be renewed until its checkpoint [is over](Self::checkpoint_over).
     pub fn checkpoints_due(&mut self, now: Instant, max: usize) -> Vec<(LeaseId, i64)> {
         let mut due = Vec::new();
         while due.len() < max
@@ -196,10 +204,23 @@ impl LeaseClock {
             lease.checkpoint_at = Some(next);
             self.checkpoints.insert((next, id));
             if quiet_until <= now && now < lease.deadline && !lease.expiring {
+                lease.checkpointing = true;
                 due.push((id, seconds_up(lease.deadline.saturating_duration_since(now))));
             }
         }
         due
+    }
+
+    /// What became of the checkpoints that were handed out is known, or never will be: then they count as stored.
+    pub fn checkpoint_over(&mut self, remaining: impl IntoIterator<Item = (LeaseId, i64)>, is_known: bool) {
+        for (id, remaining_s) in remaining {
+            if let Some(lease) = self.leases.get_mut(&id)
+                && std::mem::take(&mut lease.checkpointing)
+                && !is_known
+            {
+                lease.remaining_s = remaining_s;
+            }
+        }
     }
 
     /// A checkpoint was applied; 0 for "cleared".
@@ -225,8 +246,15 @@ impl LeaseClock {
         now: Instant,
     ) -> Option<Instant> {
         let checkpoint_at = (seconds(ttl_s) > CHECKPOINT_INTERVAL).then(|| now + CHECKPOINT_INTERVAL);
-        let lease =
-            Counted { ttl_s, remaining_s, deadline, counted_from: now, checkpoint_at, expiring: false };
+        let lease = Counted {
+            ttl_s,
+            remaining_s,
+            deadline,
+            counted_from: now,
+            checkpoint_at,
+            expiring: false,
+            checkpointing: false,
+        };
         self.leases.insert(id, lease);
         checkpoint_at
     }

@@ -5,7 +5,8 @@
 //! - Expiry is proposed in small commands, a few at a time, so that a hundred thousand expiring leases never hold a
 //!   put back.
 //! - Once an expiry is proposed, keepalives of that lease wait for its outcome.
-//! - A keepalive of a lease with a stored checkpoint clears the checkpoint through the log first.
+//! - A keepalive of a lease with a stored checkpoint clears the checkpoint through the log first, and waits for one
+//!   that is on its way.
 
 use super::lease_clock::{LeaseClock, LeaseTerm};
 use super::proposals::Proposals;
@@ -40,7 +41,8 @@ struct Inner {
     clock: LeaseClock,
     /// The term that this node leads, if it does.
     term: Option<u64>,
-    stop: bool,
+    /// Why no lease is looked after any more.
+    stopped: Option<Error>,
 }
 
 impl LeaseKeeper {
@@ -130,11 +132,11 @@ impl LeaseKeeper {
             let listener = self.changed.listen();
             let needs_clear = {
                 let mut inner = self.inner.lock();
-                if inner.stop {
-                    return Err(Error::Stopped);
+                if let Some(reason) = &inner.stopped {
+                    return Err(reason.clone());
                 }
                 let Some(term) = inner.term else { return Err(Error::NotLeader) };
-                if inner.clock.is_expiring(id) {
+                if inner.clock.is_expiring(id) || inner.clock.is_checkpointing(id) {
                     None
                 } else if inner.clock.needs_checkpoint_clear(id) {
                     Some(term)
@@ -152,17 +154,28 @@ impl LeaseKeeper {
         }
     }
 
-    /// Whole seconds that a lease has left; `None` if this node does not lead or there is no such lease.
-    pub(super) fn remaining_s(&self, id: LeaseId) -> Option<i64> {
-        let remaining = self.inner.lock().clock.remaining(id, Instant::now())?;
-        i64::try_from(remaining.as_secs()).ok()
+    /// Whole seconds that a lease has left; `None` if there is no such lease.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`].
+    pub(super) fn remaining_s(&self, id: LeaseId) -> Result<Option<i64>, Error> {
+        let inner = self.inner.lock();
+        if inner.term.is_none() {
+            return Err(Error::NotLeader);
+        }
+        let remaining = inner.clock.remaining(id, Instant::now());
+        Ok(remaining.map(|remaining| i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX)))
     }
 
-    /// Joins the thread. Idempotent.
-    pub(super) fn stop(&self) {
-        self.inner.lock().stop = true;
+    /// Answers everyone who waits with `reason` and has the thread end, without waiting for it.
+    pub(super) fn stop(&self, reason: Error) {
+        self.inner.lock().stopped.get_or_insert(reason);
         self.changed.notify(usize::MAX);
         self.wake.notify_one();
+    }
+
+    /// Joins the thread, which was told to [`stop`](Self::stop) and whose proposals are answered. Idempotent.
+    pub(super) fn join(&self) {
         let thread = self.thread.lock().take();
         if let Some(Err(_)) = thread.map(JoinHandle::join) {
             tracing::error!("the lease thread panicked");
@@ -171,7 +184,7 @@ impl LeaseKeeper {
 
     fn run(&self) {
         let mut inner = self.inner.lock();
-        while !inner.stop {
+        while inner.stopped.is_none() {
             let now = Instant::now();
             let Some(term) = inner.term else {
                 self.wake.wait(&mut inner);
@@ -200,20 +213,28 @@ impl LeaseKeeper {
     fn expire(&self, term: u64, due: Vec<LeaseId>) {
         let result = self.wait(Command::LeaseExpire { term, leases: due.clone() });
         if let Err(error) = result {
+            tracing::warn!(%error, leases = due.len(), "leases could not be ended");
             let mut inner = self.inner.lock();
-            tracing::warn!(%error, leases = due.len(), "leases could not be ended; trying again");
-            inner.clock.expiry_failed(due);
-            if !inner.stop {
-                self.wake.wait_for(&mut inner, REST_MAX);
+            if error.is_retryable() {
+                inner.clock.expiry_failed(due);
+                if inner.stopped.is_none() {
+                    self.wake.wait_for(&mut inner, REST_MAX);
+                }
             }
+            // Otherwise they may have ended: nobody may renew them before this node has stopped, or has begun to lead
+            // anew with all of its log applied.
         }
         self.changed.notify(usize::MAX);
     }
 
     fn checkpoint(&self, term: u64, remaining: Vec<(LeaseId, i64)>) {
-        if let Err(error) = self.wait(Command::LeaseCheckpoint { term, remaining }) {
+        let result = self.wait(Command::LeaseCheckpoint { term, remaining: remaining.clone() });
+        if let Err(error) = &result {
             tracing::warn!(%error, "leases could not be checkpointed");
         }
+        let is_known = result.is_ok();
+        self.inner.lock().clock.checkpoint_over(remaining, is_known);
+        self.changed.notify(usize::MAX);
     }
 
     fn wait(&self, command: Command) -> Result<(), Error> {

@@ -4,6 +4,8 @@
 //! - Entries are applied in log order, each once.
 //! - The state is locked while an entry is applied, so that a checkpoint taken under the same lock is whole.
 //! - Events are published before answers are sent, in revision order.
+//! - Apply waits for room only while the maintenance thread runs: during the replay at a start and after a shutdown
+//!   began there is nobody who would make any.
 
 use super::leases::LeaseKeeper;
 use super::maintenance::Maintenance;
@@ -39,8 +41,9 @@ impl Machine for StateMachine {
     }
 
     fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError> {
-        self.values.wait_below(self.unflushed_bytes_hard, || !self.maintenance.has_failed());
-        let pin = Arc::new(self.reader.pin());
+        self.values.wait_below(self.unflushed_bytes_hard, || self.maintenance.makes_room());
+        // The whole history, because a range inside a txn may have named an old revision.
+        let pin = Arc::new(self.reader.pin_history());
         let mut answers = Vec::new();
         let mut events = Vec::new();
         for entry in entries {

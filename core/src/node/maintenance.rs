@@ -55,6 +55,8 @@ struct Requests {
     /// Woken for a look at the sizes.
     look: bool,
     stop: bool,
+    /// Whether the thread is at work.
+    running: bool,
     /// The newest compact revision whose data is gone from the medium.
     reclaimed_revision: i64,
     /// When the oldest unflushed record came.
@@ -95,11 +97,15 @@ impl Maintenance {
         consensus: Arc<Consensus>,
     ) -> Result<(), Error> {
         drop(self.consensus.set(consensus));
+        self.requests.lock().running = true;
         let this = Arc::clone(self);
         let thread = std::thread::Builder::new()
             .name("coffer-records".into())
             .spawn(move || this.run(&state))
-            .map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
+            .map_err(|error| {
+                self.requests.lock().running = false;
+                Error::Fatal(format!("cannot start a thread: {error}"))
+            })?;
         *self.thread.lock() = Some(thread);
         if self.reader.compact_revision() > 0 {
             self.compaction_requested(); // finish what an earlier life may have begun
@@ -109,14 +115,14 @@ impl Maintenance {
 
     /// Told by the apply thread after records were added.
     pub(super) fn records_added(&self) {
-        if self.values.unflushed_bytes() >= self.flush_bytes {
-            self.look();
-        } else {
-            let mut requests = self.requests.lock();
-            if requests.dirty_since.is_none() {
-                requests.dirty_since = Some(Instant::now());
-                self.wake.notify_one();
-            }
+        let is_much = self.values.unflushed_bytes() >= self.flush_bytes;
+        let mut requests = self.requests.lock();
+        let wakes = requests.dirty_since.is_none() || (is_much && !requests.look);
+        requests.dirty_since.get_or_insert_with(Instant::now);
+        requests.look |= is_much;
+        drop(requests);
+        if wakes {
+            self.wake.notify_one();
         }
     }
 
@@ -150,9 +156,9 @@ impl Maintenance {
         }
     }
 
-    /// Whether a fault has stopped the work.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failure.get().is_some()
+    /// Whether the thread runs, so that records that wait for a flush will get it.
+    pub(super) fn makes_room(&self) -> bool {
+        self.requests.lock().running && self.failure.get().is_none()
     }
 
     /// Flushes what waits, then joins the thread. Idempotent.
@@ -160,45 +166,42 @@ impl Maintenance {
         self.requests.lock().stop = true;
         self.wake.notify_one();
         let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            if thread.join().is_err() {
-                self.failure.set(Error::Fatal("the maintenance thread panicked".into()));
-            }
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            self.failure.set(Error::Fatal("the maintenance thread panicked".into()));
         }
         self.reclaimed.notify(usize::MAX);
     }
 
-    fn look(&self) {
-        let mut requests = self.requests.lock();
-        if !requests.look {
-            requests.look = true;
-            self.wake.notify_one();
-        }
-    }
-
     fn run(&self, state: &Mutex<State>) {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work(state)));
-        let reason = match result {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.into(),
-            Err(_) => Error::Fatal("the maintenance thread panicked".into()),
+        let fault = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.into()),
+            Err(_) => Some(Error::Fatal("the maintenance thread panicked".into())),
         };
-        tracing::error!(%reason, "background work on the records failed");
-        self.failure.set(reason);
-        self.requests.lock().stop = true;
+        if let Some(reason) = fault {
+            tracing::error!(%reason, "background work on the records failed");
+            self.failure.set(reason);
+        }
+        let mut requests = self.requests.lock();
+        (requests.stop, requests.running) = (true, false);
+        // Whoever waits for a job that will not run is told by its being dropped.
+        let jobs = std::mem::take(&mut requests.jobs);
+        drop(requests);
+        drop(jobs);
+        self.values.wake_waiters();
         self.reclaimed.notify(usize::MAX);
     }
 
     fn work(&self, state: &Mutex<State>) -> Result<(), StorageError> {
         let mut flushed_compact = 0;
+        let mut pruned_to = 0;
         loop {
             let (jobs, compact, stop, aged) = self.next_work();
-            if compact
-                || stop
-                || aged
-                || self.values.unflushed_bytes() >= self.flush_bytes
-                || self.log_is_large()
-            {
+            let compacts = compact && flushed_compact < self.reader.compact_revision();
+            if compacts || stop || aged || self.needs_flush() {
                 flushed_compact = self.flush(state)?;
             }
             for job in jobs {
@@ -208,7 +211,7 @@ impl Maintenance {
                 return Ok(());
             }
             if compact {
-                self.reclaim(flushed_compact)?;
+                self.reclaim(state, flushed_compact, &mut pruned_to)?;
             }
         }
     }
@@ -232,8 +235,19 @@ impl Maintenance {
         }
     }
 
-    fn log_is_large(&self) -> bool {
-        self.consensus.get().is_some_and(|consensus| consensus.log_bytes() > LOG_BYTES_MAX)
+    /// Whether there is much to flush, or much log that a flush lets go.
+    fn needs_flush(&self) -> bool {
+        self.values.unflushed_bytes() >= self.flush_bytes
+            || self.consensus.get().is_some_and(|consensus| consensus.log_bytes() > LOG_BYTES_MAX)
+    }
+
+    /// Flushes between two slices of long work if there is much to flush, so that writes need not wait for its end.
+    /// Returns whether to go on with it.
+    fn breathe(&self, state: &Mutex<State>) -> Result<bool, StorageError> {
+        if self.values.unflushed_bytes() >= self.flush_bytes {
+            self.flush(state)?;
+        }
+        Ok(!self.requests.lock().stop)
     }
 
     /// One flush, as the module describes. Returns the compact revision that is durable now.
@@ -254,29 +268,28 @@ impl Maintenance {
         Ok(checkpoint.compact_revision)
     }
 
-    /// Prunes the index up to the compact revision (or the oldest reader) and gives the space back.
-    fn reclaim(&self, flushed_compact: i64) -> Result<(), StorageError> {
-        let mut held_back = false;
-        let mut from = Some(bytes::Bytes::new());
-        let mut dead = Vec::new();
-        while let Some(start) = from {
-            held_back |= self.reader.oldest_pin().is_some_and(|pin| pin < flushed_compact);
-            from = self.reader.prune(&start, PRUNE_KEYS, flushed_compact, &mut dead);
-            if dead.len() >= PRUNE_KEYS * 16 || from.is_none() {
-                self.values.records().drop_revisions(&dead);
-                dead.clear();
-            }
-            if self.requests.lock().stop {
+    /// Prunes the index up to the compact revision (or the oldest reader) and gives the space back. `pruned_to` is
+    /// where the pass before ended: while a reader holds everything back there is nothing to look for.
+    fn reclaim(
+        &self,
+        state: &Mutex<State>,
+        flushed_compact: i64,
+        pruned_to: &mut i64,
+    ) -> Result<(), StorageError> {
+        let limit = self.reader.oldest_pin().map_or(flushed_compact, |pin| pin.min(flushed_compact));
+        if limit > *pruned_to {
+            if !self.prune(state, limit)? {
                 return Ok(());
             }
-        }
-        while self.values.records().reclaim(RECLAIM_BYTES)?.more {
-            if self.requests.lock().stop {
-                return Ok(());
+            *pruned_to = limit;
+            while self.values.records().reclaim(RECLAIM_BYTES)?.more {
+                if !self.breathe(state)? {
+                    return Ok(());
+                }
             }
         }
         let mut requests = self.requests.lock();
-        if held_back {
+        if limit < flushed_compact {
             // A reader still needs something: try again a little later.
             requests.compact = true;
             self.wake.wait_for(&mut requests, Duration::from_millis(20));
@@ -286,6 +299,24 @@ impl Maintenance {
             self.reclaimed.notify(usize::MAX);
         }
         Ok(())
+    }
+
+    /// One pass over the index. Returns whether it came to the end.
+    fn prune(&self, state: &Mutex<State>, limit: i64) -> Result<bool, StorageError> {
+        let mut from = Some(bytes::Bytes::new());
+        let mut dead = Vec::new();
+        while let Some(start) = from {
+            from = self.reader.prune(&start, PRUNE_KEYS, limit, &mut dead);
+            if dead.len() >= PRUNE_KEYS * 16 || from.is_none() {
+                self.values.records().drop_revisions(&dead);
+                dead.clear();
+            }
+            if !self.breathe(state)? {
+                self.values.records().drop_revisions(&dead);
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

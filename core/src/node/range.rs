@@ -20,8 +20,10 @@ pub(super) fn read(
     header: impl FnOnce(i64) -> Header,
 ) -> Result<RangeResponse, Error> {
     let pin = reader.pin_at(request.revision)?;
-    let header = header(reader.revision());
-    finish(values, reader.range(request, pin.revision())?, header)
+    // Of the newest revision the header says exactly what was read: whoever lists, and then watches from the header's
+    // revision on, must not miss what was published in between.
+    let newest = if request.revision > 0 { reader.revision() } else { pin.revision() };
+    finish(values, reader.range(request, pin.revision())?, header(newest))
 }
 
 /// Reads the values of what was found, and sorts, filters and cuts as the request asks.

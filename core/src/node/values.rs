@@ -170,6 +170,11 @@ impl ValueStore {
         }
         drop(kept);
         self.unflushed_bytes.fetch_sub(freed, Ordering::AcqRel);
+        self.wake_waiters();
+    }
+
+    /// Has whoever waits for room look again.
+    pub(super) fn wake_waiters(&self) {
         let _guard = self.flushed_lock.lock();
         self.flushed.notify_all();
     }

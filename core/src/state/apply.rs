@@ -99,8 +99,9 @@ impl State {
 
     /// Applies a batch of proposals.
     ///
-    /// Answers name records by revision. Whoever will read them holds a [`super::ReadPin`] that was taken before
-    /// this call, so that pruning leaves them in place however soon a compaction follows.
+    /// Answers name records by revision, also by old ones that a txn asked for. Whoever will read them holds a
+    /// [`super::ReadPin`] of the history that was taken before this call, so that pruning leaves them in place however
+    /// soon a compaction follows.
     ///
     /// # Errors
     /// The batch is not one, or `values` failed. The state is then of no use any more.

@@ -177,13 +177,15 @@ impl TxnRequest {
         })
     }
 
-    /// Whether every read in it is content with local, perhaps old, state.
+    /// Whether every read in it is content with local, perhaps old, state. Nothing says so of conditions alone: a txn
+    /// without operations is linearizable. (etcd answers it from local state.)
     pub fn is_serializable(&self) -> bool {
-        self.ops().all(|op| match op {
-            TxnOp::Range(range) => range.serializable,
-            TxnOp::Txn(nested) => nested.is_serializable(),
-            TxnOp::Put(_) | TxnOp::DeleteRange(_) => true,
-        })
+        self.ops().next().is_some()
+            && self.ops().all(|op| match op {
+                TxnOp::Range(range) => range.serializable,
+                TxnOp::Txn(nested) => nested.is_serializable(),
+                TxnOp::Put(_) | TxnOp::DeleteRange(_) => true,
+            })
     }
 
     fn ops(&self) -> impl Iterator<Item = &TxnOp> {

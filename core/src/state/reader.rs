@@ -122,13 +122,17 @@ impl StateReader {
         if revision > self.revision() {
             return Err(Error::FutureRevision);
         }
-        // First the pin, then the check: a compaction in between is found, one after it leaves the revision alone.
+        // Before the pin, so that no pin of a compacted revision holds pruning back, not even for a moment.
+        self.check_not_compacted(revision)?;
+        // And after it: a compaction in between is found, one after it leaves the revision alone.
         let pin = ReadPin::new(Arc::clone(&self.0), |_| revision);
-        let compact_revision = self.compact_revision();
-        if revision < compact_revision {
-            return Err(Error::Compacted { compact_revision });
-        }
+        self.check_not_compacted(revision)?;
         Ok(pin)
+    }
+
+    fn check_not_compacted(&self, revision: i64) -> Result<(), Error> {
+        let compact_revision = self.compact_revision();
+        if revision < compact_revision { Err(Error::Compacted { compact_revision }) } else { Ok(()) }
     }
 
     /// Pins the whole history from the compact revision on: for hashes, exports and snapshots of it.

@@ -131,6 +131,11 @@ impl WatchHub {
         self.link.failed.load(Ordering::Acquire)
     }
 
+    /// Ends every stream soon, without waiting for it: what was published before may not be delivered any more.
+    pub fn stop(&self) {
+        self.link.stop();
+    }
+
     /// Ends every stream and joins the thread. Idempotent.
     pub fn shutdown(&self) {
         self.link.stop();

@@ -130,6 +130,30 @@ fn checkpoints_are_paced() {
 }
 
 #[test]
+fn a_renewal_waits_for_a_checkpoint_that_is_on_its_way() {
+    let (mut clock, now) = leading();
+    clock.grant(id(1), 1000, now);
+    let due = clock.checkpoints_due(now + 900 * S, 9);
+    assert_eq!(due, [(id(1), 100)]);
+    // Renewed now, the lease would be promised 1000 s, and the next leader would find the 100 s.
+    assert_eq!(clock.renew(id(1), now + 900 * S), None);
+    clock.checkpointed(id(1), 100);
+    clock.checkpoint_over(due, true);
+    assert!(clock.needs_checkpoint_clear(id(1)));
+    clock.checkpointed(id(1), 0);
+    assert_eq!(clock.renew(id(1), now + 900 * S), Some(1000));
+}
+
+#[test]
+fn a_checkpoint_with_an_unknown_outcome_counts_as_stored() {
+    let (mut clock, now) = leading();
+    clock.grant(id(1), 1000, now);
+    let due = clock.checkpoints_due(now + 900 * S, 9);
+    clock.checkpoint_over(due, false);
+    assert!(clock.needs_checkpoint_clear(id(1)));
+}
+
+#[test]
 fn the_longest_ttl_does_not_overflow() {
     let (mut clock, now) = leading();
     clock.grant(id(1), 9_000_000_000, now);
@@ -243,7 +267,9 @@ proptest! {
                         let lease = model[&id];
                         prop_assert!(lease.ttl > 300 && !lease.expiring && lease.ends > at);
                         prop_assert_eq!(remaining as u64, lease.ends - at);
+                        prop_assert_eq!(clock.renew(id, now), None);
                         clock.checkpointed(id, remaining);
+                        clock.checkpoint_over([(id, remaining)], true);
                         model.get_mut(&id).unwrap().checkpoint = remaining;
                     }
                 }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Nothing of openraft crosses this boundary: the rest of the store sees [`Consensus`], [`Machine`] and plain types.
-//! [`runtime`] is openraft's view of our executors, [`log_store`] and [`state_machine`] are its views of the [`Log`] and
-//! the [`Machine`], which live on threads of their own: [`log_writer`] and [`applier`].
+//! `runtime` is openraft's view of our executors, `log_store` and `state_machine` are its views of the [`Log`] and
+//! the [`Machine`], which live on threads of their own: `log_writer` and `applier`.
 //!
 //! # Invariants
 //!
@@ -434,10 +434,13 @@ impl Consensus {
         let node_id = self.leadership.node_id();
         let raft = self.raft.clone();
         let begun = self.executor.spawn(async move {
+            let voters =
+                raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect());
+            let voters: Vec<u64> = voters.await.map_err(|error| error.to_string())?;
             if fresh {
                 let members = BTreeMap::from([(node_id, EmptyNode {})]);
                 raft.initialize(members).await.map_err(|error| error.to_string())?;
-            } else if raft.voter_ids().eq([node_id]) {
+            } else if voters == [node_id] {
                 raft.trigger().elect(false).await.map_err(|error| error.to_string())?;
             } else {
                 return Ok(false);

@@ -1,6 +1,6 @@
 //! Waiting for a time.
 //!
-//! On the threads of an [`Executor`](crate::Executor) a timer lives in that executor; elsewhere in async-io's reactor.
+//! On the threads of an [`Executor`] a timer lives in that executor; elsewhere in async-io's reactor.
 
 use crate::{Executor, Handle};
 use std::fmt;

@@ -19,7 +19,7 @@ mod streams;
 use super::delivery::{Delivery, Queued};
 use super::hub::{Control, Link, Work};
 use super::matcher::{Matcher, Spec};
-use super::{EventBatch, WatchKind, WatchRequest};
+use super::{EventBatch, History, WatchKind, WatchRequest};
 use crate::error::Error;
 use selection::Selections;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -62,9 +62,9 @@ struct Member {
 }
 
 /// The state of the hub thread.
-#[derive(Debug)]
 pub(super) struct Engine {
     link: Arc<Link>,
+    history: Arc<dyn History>,
     /// All events up to here were matched.
     matched: i64,
     /// All events up to here were delivered to synced watchers; `delivered <= matched`.
@@ -95,10 +95,11 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(link: Arc<Link>) -> Self {
-        let published = link.published();
+    pub(super) fn new(link: Arc<Link>, history: Arc<dyn History>) -> Self {
+        let published = history.published();
         Self {
             link,
+            history,
             matched: published,
             delivered: published,
             step: 0,
@@ -184,7 +185,7 @@ impl Engine {
         }
         self.watchers.insert(key, watcher);
         self.streams.push(stream_id, Queued::control(vec![request.watch_id], published, WatchKind::Created));
-        let compact_revision = self.link.history().compact_revision();
+        let compact_revision = self.history.compact_revision();
         if start < 0 {
             self.cancel(key, Error::Compacted { compact_revision }, 0);
         } else if next < compact_revision {
@@ -258,7 +259,7 @@ impl Engine {
             stream.shared.release_id(watcher.id, key);
         }
         let kind = WatchKind::Canceled { reason, compact_revision };
-        let revision = self.link.published();
+        let revision = self.history.published();
         self.streams.push(watcher.stream, Queued::control(vec![watcher.id], revision, kind));
     }
 
@@ -286,7 +287,7 @@ impl Engine {
         }
         for event in &batch.events {
             if event.record.revision.main > self.matched {
-                self.selections.add(&self.matcher, &**self.link.history(), event);
+                self.selections.add(&self.matcher, &*self.history, event);
             }
         }
         self.matched = self.matched.max(batch.revision);

@@ -84,9 +84,10 @@ impl WatchHub {
     ///
     /// If the system has no thread to give, the hub [has failed](Self::has_failed) from the start.
     pub fn start(history: Arc<dyn History>, config: WatchConfig) -> WatchHub {
-        let link = Arc::new(Link::new(history, config));
+        let link = Arc::new(Link::new(history.clone(), config));
         let for_thread = link.clone();
-        let spawned = std::thread::Builder::new().name("coffer-watch".into()).spawn(move || run(&for_thread));
+        let spawned =
+            std::thread::Builder::new().name("coffer-watch".into()).spawn(move || run(&for_thread, history));
         if let Err(error) = &spawned {
             tracing::error!(%error, "the watch thread can not be started");
             link.fail();
@@ -143,6 +144,9 @@ impl WatchHub {
             // A panic was told when it happened.
             let _ = thread.join();
         }
+        let history = self.link.history.lock().take();
+        // Dropped outside of the lock: it may be the last hold on the store.
+        drop(history);
     }
 }
 
@@ -159,10 +163,10 @@ impl fmt::Debug for WatchHub {
 }
 
 /// The hub thread: live events first, then one step of catching up, then sleep if nothing is left.
-fn run(link: &Arc<Link>) {
+fn run(link: &Arc<Link>, history: Arc<dyn History>) {
     // Streams must end even if this thread panics, or their consumers would wait for ever.
     let _stop = StopOnDrop(link);
-    let mut engine = Engine::new(link.clone());
+    let mut engine = Engine::new(link.clone(), history);
     while let Some(work) = link.take(engine.is_busy(), engine.next_tick()) {
         engine.run(work, Instant::now());
     }
@@ -226,7 +230,8 @@ pub(super) struct Work {
 
 /// What the hub, its thread and the streams share.
 pub(super) struct Link {
-    history: Arc<dyn History>,
+    /// Gone once the hub has shut down, so that a stream that outlives it does not hold the store open.
+    history: Mutex<Option<Arc<dyn History>>>,
     config: WatchConfig,
     inbox: Mutex<Inbox>,
     wake: Condvar,
@@ -254,7 +259,7 @@ impl Inbox {
 impl Link {
     pub(super) fn new(history: Arc<dyn History>, config: WatchConfig) -> Self {
         Self {
-            history,
+            history: Mutex::new(Some(history)),
             config,
             inbox: Mutex::default(),
             wake: Condvar::new(),
@@ -269,12 +274,9 @@ impl Link {
         &self.config
     }
 
-    pub(super) fn history(&self) -> &Arc<dyn History> {
-        &self.history
-    }
-
+    /// The newest revision; 0 once the hub has shut down.
     pub(super) fn published(&self) -> i64 {
-        self.history.published()
+        self.history.lock().as_ref().map_or(0, |history| history.published())
     }
 
     pub(super) fn counters(&self) -> &Counters {

@@ -109,7 +109,7 @@ impl Engine {
             }
             Err(Error::Compacted { .. }) => {
                 if !self.cancel_compacted() {
-                    let compact_revision = self.link.history().compact_revision();
+                    let compact_revision = self.history.compact_revision();
                     let at_first = riders.into_iter().filter(|((_, next, _), _)| *next == first);
                     for key in at_first.flat_map(|(_, keys)| keys) {
                         self.cancel(key, Error::Compacted { compact_revision }, compact_revision);
@@ -127,7 +127,7 @@ impl Engine {
 
     /// Cancels the watchers whose next revision is compacted. False if there were none.
     fn cancel_compacted(&mut self) -> bool {
-        let compact_revision = self.link.history().compact_revision();
+        let compact_revision = self.history.compact_revision();
         let keys: Vec<u64> = self.behind.range(..(compact_revision, 0)).map(|&(_, key)| key).collect();
         for &key in &keys {
             self.cancel(key, Error::Compacted { compact_revision }, compact_revision);
@@ -155,7 +155,7 @@ impl Engine {
         first: i64,
         last: i64,
     ) -> Result<(HashMap<usize, Selection>, i64), Error> {
-        let history = &**self.link.history();
+        let history = &*self.history;
         let (mut selections, mut bytes, mut current, mut reached) = (Selections::default(), 0, first, last);
         history.scan(first, last, &mut |event| {
             let main = event.record.revision.main;

@@ -99,7 +99,7 @@ impl World {
             ..WatchConfig::default()
         };
         let link = std::sync::Arc::new(Link::new(store.clone(), config));
-        let engine = Engine::new(link.clone());
+        let engine = Engine::new(link.clone(), store.clone());
         let mut world =
             Self { store, link, engine, log: vec![], clients: vec![], streams: 0, compacted: false };
         for _ in 0..STREAMS {

@@ -234,9 +234,9 @@ impl range_sink::Server for Sink {
         if self.pieces.borrow().len() >= UNACKNOWLEDGED_MAX {
             return Err(capnp::Error::overloaded("chunks are sent without waiting".into()));
         }
-        if let Some(last) = pairs.last() {
-            self.last.replace(Some((last.key.clone(), chunk.get_revision())));
-        }
+        // The last piece is empty: it is there to be acknowledged.
+        let Some(last) = pairs.last() else { return Ok(()) };
+        self.last.replace(Some((last.key.clone(), chunk.get_revision())));
         self.count.set(self.count.get() + pairs.len() as i64);
         self.pieces.borrow_mut().push_back(pairs);
         if let Some(taker) = self.taker.take() {

@@ -5,6 +5,7 @@ use super::pages::Pages;
 use crate::schema::kv_capnp::{kv, range_sink};
 use crate::schema::types_capnp::error::Code;
 use crate::wire::{self, size};
+use capnp::capability::StreamingRequest;
 use coffer_core::node::Node;
 use coffer_core::request::{RangeRequest, RangeResponse};
 use coffer_core::{Error, KeyValue};
@@ -84,14 +85,22 @@ impl Kv {
                 None => whole = Some(page),
             }
         }
+        self.all_arrived(sink).await?;
         whole.ok_or(Error::Canceled)
+    }
+
+    /// Waits until the receiver has every piece, because the answer to the whole call can overtake pieces that were
+    /// only sent: an empty piece that is acknowledged comes after them.
+    async fn all_arrived(&self, sink: &range_sink::Client) -> Result<(), Error> {
+        let StreamingRequest { hook, .. } = self.chunk(sink, &[]);
+        hook.send().promise.await.map(drop).map_err(|_| Error::Canceled)
     }
 
     fn chunk(
         &self,
         sink: &range_sink::Client,
         kvs: &[KeyValue],
-    ) -> capnp::capability::StreamingRequest<range_sink::chunk_params::Owned> {
+    ) -> StreamingRequest<range_sink::chunk_params::Owned> {
         self.connection.link.expect_words(size::FRAME_WORDS + size::key_values(kvs));
         let mut call = sink.chunk_request();
         wire::put_key_values(kvs, call.get().init_kvs(wire::list_len(kvs.len())));

@@ -1,1 +1,77 @@
-//! placeholder
+//! Coffer's Rust API: one [`Client`] for a store in this process and for a store behind a socket.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), coffer::Error> {
+//! use coffer::{Compare, KeyRange, TxnOp};
+//!
+//! let store = coffer::open("file:///var/lib/app/store").await?;   // or "coffer://10.0.0.1:7420"
+//! store.put("config/colour", "green").await?;
+//! let found = store.get("config/colour").await?;
+//! assert_eq!(&found.expect("just written").value[..], b"green");
+//!
+//! let taken = store
+//!     .txn()
+//!     .when([Compare::missing("lock")])
+//!     .then([TxnOp::put("lock", "me")])
+//!     .otherwise([TxnOp::get("lock")])
+//!     .commit()
+//!     .await?;
+//! println!("we hold the lock: {}", taken.succeeded);
+//!
+//! let mut changes = store.watch(KeyRange::prefix("config/")).from_revision(2).start().await?;
+//! while let Some(change) = changes.next().await {
+//!     println!("{} events", change?.events.len());
+//! }
+//! store.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where a store is
+//!
+//! | URI | What opens |
+//! |---|---|
+//! | `file:///dir` | the store in that directory, in this process; created if the directory is new or empty |
+//! | `mem:` | a new store in memory, in this process; gone once it is closed |
+//! | `unix:///path` | a daemon behind a Unix socket |
+//! | `coffer://host:port,host:port` | a daemon, or a cluster of them, over TCP |
+//!
+//! Everything behind [`Client`] behaves alike in all four. Two things can not: a store in this process is opened
+//! by one process at a time, and its calls have no deadline, because nothing lies between them and the disk.
+//!
+//! # Which executor
+//!
+//! Any, or none ([`block_on`]). A store in this process runs on threads of its own, a remote one on its client
+//! thread; both end with [`Client::close`], or when the last clone of the client is dropped.
+#![forbid(unsafe_code)]
+
+mod client;
+mod embedded;
+mod keep_alive;
+mod kv;
+mod options;
+mod pages;
+mod txn;
+mod uri;
+mod watch;
+
+pub use client::Client;
+pub use keep_alive::KeepAlive;
+pub use kv::{Delete, Get, Put, Range};
+pub use options::Options;
+pub use pages::Pages;
+pub use txn::{Compare, Field, Txn, TxnOp};
+pub use uri::{DEFAULT_PORT, Endpoint, Uri};
+pub use watch::{Event, EventKind, Update, Watch, WatchBuilder};
+
+pub use coffer_core::request;
+pub use coffer_core::{Error, ErrorGroup, KeyRange, KeyValue, LeaseId};
+pub use coffer_runtime::block_on;
+
+/// Opens the store at `uri` with default [`Options`].
+///
+/// # Errors
+/// As [`Options::open`].
+pub async fn open(uri: &str) -> Result<Client, Error> {
+    Options::default().open(uri).await
+}

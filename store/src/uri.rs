@@ -1,0 +1,269 @@
+//! Where a store is: `file:///dir`, `mem:`, `unix:///path`, `coffer://host:port,host:port`.
+
+use coffer_core::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The port that clients are served on where none is named.
+pub const DEFAULT_PORT: u16 = 7420;
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uri {
+    /// A directory, opened in this process.
+    File(PathBuf),
+    /// Memory of this process.
+    Memory,
+    /// Daemons, each of which can answer.
+    Remote(Vec<Endpoint>),
+}
+
+/// Where one daemon listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A TCP port.
+    Tcp {
+        /// A name or an address; without brackets for IPv6.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Uri {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        if text == "mem:" || text == "mem://" {
+            return Ok(Self::Memory);
+        }
+        if let Some(rest) = text.strip_prefix("file:") {
+            return Ok(Self::File(absolute_path(text, rest)?));
+        }
+        // Elsewhere a bare `host:port` will do; here it might as well be a misspelt path.
+        match text.is_empty() || text.contains(":/") {
+            true => Ok(Self::Remote(Endpoint::parse_list(text)?)),
+            false => Err(invalid(text, NO_SCHEME)),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Reads a list separated by commas. Where an item names no scheme it is `coffer://`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] that says what is wrong and what is expected.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, Error> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(Self::from_str)
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(|endpoints| match endpoints.is_empty() {
+                true => Err(invalid(text, "it names no endpoint")),
+                false => Ok(endpoints),
+            })
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(rest) = text.strip_prefix("unix:") {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            return match path.starts_with('/') {
+                true => Ok(Self::Unix(path.into())),
+                false => Err(invalid(text, ABSOLUTE)),
+            };
+        }
+        let authority = match text.split_once(":/") {
+            Some(("coffer", rest)) => rest.strip_prefix('/').unwrap_or(rest),
+            Some((scheme, _)) => {
+                return Err(invalid(text, &format!("the scheme `{scheme}` is not known")));
+            }
+            None if text == "mem" || text.starts_with('/') || text.starts_with('.') => {
+                return Err(invalid(text, NO_SCHEME));
+            }
+            None => text,
+        };
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (host, port) =
+            split_host_port(authority).ok_or_else(|| invalid(text, "it has no port number"))?;
+        let strange = |c: char| c.is_whitespace() || c.is_control() || "/?#@[]%".contains(c);
+        if host.is_empty() || host.contains(strange) {
+            return Err(invalid(text, &format!("`{host}` is no host")));
+        }
+        Ok(Self::Tcp { host: host.to_owned(), port })
+    }
+}
+
+const NO_SCHEME: &str = "it has no scheme";
+const ABSOLUTE: &str = "the path must be absolute, so that three slashes follow the scheme";
+
+/// Splits `host:port`, `host`, `[v6]:port` and `[v6]`.
+fn split_host_port(authority: &str) -> Option<(&str, u16)> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        return match rest.strip_prefix(':') {
+            Some(port) => Some((host, port.parse().ok()?)),
+            None => rest.is_empty().then_some((host, DEFAULT_PORT)),
+        };
+    }
+    match authority.split_once(':') {
+        Some((host, port)) => Some((host, port.parse().ok()?)),
+        None => Some((authority, DEFAULT_PORT)),
+    }
+}
+
+/// The path of `file:///path`, percent-decoded. `rest` is what follows the scheme's colon.
+fn absolute_path(uri: &str, rest: &str) -> Result<PathBuf, Error> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = match rest.strip_prefix("//") {
+        Some(path) => path.strip_prefix("localhost").unwrap_or(path),
+        None => rest,
+    };
+    if !path.starts_with('/') {
+        return Err(invalid(uri, ABSOLUTE));
+    }
+    if path.contains(['?', '#']) {
+        return Err(invalid(uri, "it takes no parameters; write `%3F` and `%23` for ? and # in a path"));
+    }
+    let bytes =
+        percent_decode(path).ok_or_else(|| invalid(uri, "a `%` is not followed by two hex digits"))?;
+    if bytes.contains(&0) {
+        return Err(invalid(uri, "a path holds no zero byte"));
+    }
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let digit = |byte: u8| (byte as char).to_digit(16);
+                (digit(bytes.next()?)? * 16 + digit(bytes.next()?)?) as u8
+            }
+            byte => byte,
+        });
+    }
+    Some(decoded)
+}
+
+fn percent_encode(path: &std::path::Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    use std::os::unix::ffi::OsStrExt;
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' | 0..=b' ' | 0x7f.. => write!(f, "%{byte:02X}")?,
+            byte => write!(f, "{}", byte as char)?,
+        }
+    }
+    Ok(())
+}
+
+fn invalid(uri: &str, reason: &str) -> Error {
+    Error::InvalidArgument(format!(
+        "`{uri}` names no store: {reason}; use file:///dir, mem:, unix:///path or coffer://host:port,host:port"
+    ))
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "coffer://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "coffer://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => {
+                f.write_str("file://")?;
+                percent_encode(path, f)
+            }
+            Self::Memory => f.write_str("mem:"),
+            Self::Remote(endpoints) => {
+                for (i, endpoint) in endpoints.iter().enumerate() {
+                    if i > 0 {
+                        f.write_str(",")?;
+                    }
+                    endpoint.fmt(f)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Endpoint {
+        Endpoint::Tcp { host: host.into(), port }
+    }
+
+    #[test]
+    fn every_kind_is_read_and_written_back() {
+        for (text, uri, shown) in [
+            ("mem:", Uri::Memory, "mem:"),
+            ("file:///var/lib/a%20b", Uri::File("/var/lib/a b".into()), "file:///var/lib/a%20b"),
+            ("file:/var/lib", Uri::File("/var/lib".into()), "file:///var/lib"),
+            (
+                "unix:///run/c.sock",
+                Uri::Remote(vec![Endpoint::Unix("/run/c.sock".into())]),
+                "unix:///run/c.sock",
+            ),
+            (
+                "coffer://a:1,b:2, [::1]:3",
+                Uri::Remote(vec![tcp("a", 1), tcp("b", 2), tcp("::1", 3)]),
+                "coffer://a:1,coffer://b:2,coffer://[::1]:3",
+            ),
+            (
+                "coffer://a,coffer://b/",
+                Uri::Remote(vec![tcp("a", 7420), tcp("b", 7420)]),
+                "coffer://a:7420,coffer://b:7420",
+            ),
+        ] {
+            assert_eq!(text.parse(), Ok(uri.clone()), "{text}");
+            assert_eq!(uri.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(uri), "{shown}");
+        }
+    }
+
+    #[test]
+    fn endpoints_need_no_scheme() {
+        let endpoints = Endpoint::parse_list("localhost:7, ,[::1]");
+        assert_eq!(endpoints, Ok(vec![tcp("localhost", 7), tcp("::1", 7420)]));
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused_with_a_reason() {
+        for (text, reason) in [
+            ("", "names no endpoint"),
+            ("file://relative", "must be absolute"),
+            ("file:///a?b=c", "takes no parameters"),
+            ("file:///a%2", "two hex digits"),
+            ("unix://", "must be absolute"),
+            ("/var/lib/coffer", "has no scheme"),
+            ("localhost:7", "has no scheme"),
+            ("http://a:2379", "scheme `http` is not known"),
+            ("coffer://a:port", "no port number"),
+            ("coffer://:7420", "is no host"),
+            ("coffer://a:1,ftp://b", "scheme `ftp` is not known"),
+        ] {
+            let error = text.parse::<Uri>().expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(error.contains("use file:///dir"), "{error}");
+        }
+    }
+}

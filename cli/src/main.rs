@@ -1,1 +1,42 @@
-fn main() {}
+//! `coffer`: the daemon and the commands, in one program.
+//!
+//! - [`args`]: what can be asked for. [`commands`]: what is done about it, one file per command.
+//! - [`serve`]: the daemon: configuration, listeners, signals, readiness.
+//! - [`output`]: how answers are shown; [`failure`]: how failures are, and what the program exits with.
+//!
+//! Answers go to stdout, everything else to stderr. A command that fails prints one line, `Error: …`, that says what
+//! to do about it.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod connection;
+mod duration;
+mod failure;
+mod output;
+mod quote;
+mod serve;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use failure::Failure;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Serve(options) => serve::run(options),
+        Command::Completion(options) => commands::completion::run(options),
+        Command::Client(command) => coffer::block_on(commands::run(arguments.global, command)),
+    }
+}

@@ -1,0 +1,416 @@
+//! The command line. Options bear etcdctl's names where the meaning is the same.
+
+use crate::commands::completion::CompletionOptions;
+use crate::duration;
+use crate::output::Format;
+use crate::serve::ServeOptions;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use coffer::LeaseId;
+use coffer::request::{SortOrder, SortTarget};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A revisioned, watchable key-value store: the daemon and its commands.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coffer",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 unavailable (nothing happened, try again), \
+                  4 outcome unknown (it may have happened), 5 corrupt."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the store is and how answers are shown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Store and output")]
+pub(crate) struct Global {
+    /// Daemons to talk to: coffer://host:port or unix:///path, separated by commas
+    #[arg(
+        long,
+        global = true,
+        env = "COFFER_ENDPOINTS",
+        default_value = "coffer://127.0.0.1:7420",
+        value_name = "URL,…"
+    )]
+    pub(crate) endpoints: String,
+    /// Open a store in this process instead: file:///dir or mem:
+    #[arg(long, global = true, env = "COFFER_STORE", value_name = "URI")]
+    pub(crate) store: Option<String>,
+    /// How long one request to a daemon may take
+    #[arg(
+        long,
+        global = true,
+        env = "COFFER_COMMAND_TIMEOUT",
+        default_value = "5s",
+        value_name = "DURATION",
+        value_parser = duration::parse
+    )]
+    pub(crate) command_timeout: Duration,
+    /// How answers are written
+    #[arg(
+        short = 'w',
+        long,
+        global = true,
+        env = "COFFER_WRITE_OUT",
+        default_value = "simple",
+        value_name = "FORMAT"
+    )]
+    pub(crate) write_out: Format,
+    /// Write keys and values as \xNN
+    #[arg(long, global = true)]
+    pub(crate) hex: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon
+    Serve(ServeOptions),
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Write a completion script for a shell
+    Completion(CompletionOptions),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Read a key or a range of keys
+    Get(GetOptions),
+    /// Write a key
+    Put(PutOptions),
+    /// Delete a key or a range of keys
+    Del(DelOptions),
+    /// Run a transaction read from standard input
+    #[command(after_help = TXN_HELP)]
+    Txn(TxnOptions),
+    /// Show changes as they happen
+    #[command(after_help = WATCH_HELP)]
+    Watch(WatchOptions),
+    /// Work with leases
+    #[command(subcommand)]
+    Lease(LeaseCommand),
+    /// Drop the history before a revision
+    #[command(visible_alias = "compaction")]
+    Compact(CompactOptions),
+    /// Show how each endpoint sees itself
+    Status,
+    /// Hash the content, to compare members and stores
+    Hashkv(HashkvOptions),
+    /// Read keys and values from JSON lines
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportOptions),
+    /// Write keys and values as JSON lines, all of one revision
+    #[command(after_help = EXPORT_HELP)]
+    Export(ExportOptions),
+}
+
+const TXN_HELP: &str = "\
+The input has three parts, each ended by an empty line: compares, success requests, failure requests.
+
+  mod(\"key\") > \"0\"          also ver, create, val, lease; the operators are = != < >
+  <empty line>
+  put key \"overwrote key\"   also get and del, with the options that they have as commands
+  <empty line>
+  put key \"created key\"
+  <empty line>";
+
+const WATCH_HELP: &str = "\
+After `--` a command can be given that runs for each event, with ETCD_WATCH_REVISION, ETCD_WATCH_EVENT_TYPE,
+ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its environment, the latter three quoted as etcdctl does.
+
+With --interactive each line of standard input is `watch [options] key [range_end] [-- command…]` or `progress`.";
+
+const IMPORT_HELP: &str = "\
+Each line is {\"key\":…,\"value\":…}; key_base64 and value_base64 hold bytes that are not UTF-8.
+Many lines are under way at a time, but lines are acknowledged in their order. If the import fails it says which line
+was the last acknowledged; what follows it may have been written as well.";
+
+const EXPORT_HELP: &str = "\
+Each line is {\"key\":…,\"value\":…}, or {\"key_base64\":…,\"value_base64\":…} where one of them is not UTF-8.
+A file appears under its name only when it is whole.";
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GetOptions {
+    /// The key, or the first key of a range
+    pub(crate) key: OsString,
+    /// The end of the range, not included
+    pub(crate) range_end: Option<OsString>,
+    /// Every key that begins with KEY
+    #[arg(long, conflicts_with = "range_end")]
+    pub(crate) prefix: bool,
+    /// Every key from KEY on
+    #[arg(long, conflicts_with_all = ["range_end", "prefix"])]
+    pub(crate) from_key: bool,
+    /// At most this many keys
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) limit: i64,
+    /// As of this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) rev: i64,
+    /// Direction of the sort
+    #[arg(long, value_name = "ORDER", ignore_case = true)]
+    pub(crate) order: Option<Order>,
+    /// What to sort by
+    #[arg(long, value_name = "TARGET", ignore_case = true)]
+    pub(crate) sort_by: Option<SortBy>,
+    /// Only keys
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+    /// Only how many
+    #[arg(long)]
+    pub(crate) count_only: bool,
+    /// Only values, in simple output
+    #[arg(long)]
+    pub(crate) print_value_only: bool,
+    /// l: linearizable; s: serializable, one member's own and perhaps old state
+    #[arg(long, value_name = "l|s", default_value = "l")]
+    pub(crate) consistency: Consistency,
+    /// Only keys created at or after this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) min_create_rev: i64,
+    /// Only keys created at or before this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) max_create_rev: i64,
+    /// Only keys last written at or after this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) min_mod_rev: i64,
+    /// Only keys last written at or before this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) max_mod_rev: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Order {
+    #[value(name = "ASCEND")]
+    Ascend,
+    #[value(name = "DESCEND")]
+    Descend,
+}
+
+impl From<Order> for SortOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Ascend => Self::Ascend,
+            Order::Descend => Self::Descend,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    #[value(name = "CREATE")]
+    Create,
+    #[value(name = "KEY")]
+    Key,
+    #[value(name = "MODIFY")]
+    Modify,
+    #[value(name = "VALUE")]
+    Value,
+    #[value(name = "VERSION")]
+    Version,
+}
+
+impl From<SortBy> for SortTarget {
+    fn from(target: SortBy) -> Self {
+        match target {
+            SortBy::Create => Self::Create,
+            SortBy::Key => Self::Key,
+            SortBy::Modify => Self::Mod,
+            SortBy::Value => Self::Value,
+            SortBy::Version => Self::Version,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Consistency {
+    #[value(name = "l")]
+    Linearizable,
+    #[value(name = "s")]
+    Serializable,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PutOptions {
+    /// The key
+    pub(crate) key: OsString,
+    /// The value; without it and without --file it is read from standard input
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: Option<OsString>,
+    /// Read the value from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "value")]
+    pub(crate) file: Option<PathBuf>,
+    /// Delete the key when this lease ends (hexadecimal)
+    #[arg(long, value_name = "LEASE", default_value = "0", hide_default_value = true, value_parser = lease_id)]
+    pub(crate) lease: LeaseId,
+    /// Also show the pair before
+    #[arg(long)]
+    pub(crate) prev_kv: bool,
+    /// Keep the value that is there
+    #[arg(long, conflicts_with_all = ["value", "file"])]
+    pub(crate) ignore_value: bool,
+    /// Keep the lease that is there
+    #[arg(long, conflicts_with = "lease")]
+    pub(crate) ignore_lease: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DelOptions {
+    /// The key, or the first key of a range
+    pub(crate) key: OsString,
+    /// The end of the range, not included
+    pub(crate) range_end: Option<OsString>,
+    /// Every key that begins with KEY
+    #[arg(long, conflicts_with = "range_end")]
+    pub(crate) prefix: bool,
+    /// Every key from KEY on
+    #[arg(long, conflicts_with_all = ["range_end", "prefix"])]
+    pub(crate) from_key: bool,
+    /// State that a range is meant: RANGE_END must be given
+    #[arg(long, requires = "range_end")]
+    pub(crate) range: bool,
+    /// Also show the pairs that were deleted
+    #[arg(long)]
+    pub(crate) prev_kv: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TxnOptions {
+    /// Ask for each part
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchOptions {
+    /// The key, or the first key of a range
+    #[arg(required_unless_present = "interactive")]
+    pub(crate) key: Option<OsString>,
+    /// The end of the range, not included
+    pub(crate) range_end: Option<OsString>,
+    /// Every key that begins with KEY
+    #[arg(long, conflicts_with = "range_end")]
+    pub(crate) prefix: bool,
+    /// Every key from KEY on
+    #[arg(long, conflicts_with_all = ["range_end", "prefix"])]
+    pub(crate) from_key: bool,
+    /// Begin with the changes of this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) rev: i64,
+    /// Also show the pair before each change
+    #[arg(long)]
+    pub(crate) prev_kv: bool,
+    /// Show progress while nothing happens
+    #[arg(long)]
+    pub(crate) progress_notify: bool,
+    /// Read watches from standard input
+    #[arg(short, long, conflicts_with_all = ["key", "range_end", "prefix", "from_key", "rev", "prev_kv", "command"])]
+    pub(crate) interactive: bool,
+    /// Run this command for each event
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum LeaseCommand {
+    /// Create a lease
+    Grant {
+        /// Time to live in seconds
+        ttl: i64,
+        /// The id to use (hexadecimal); without it the store chooses
+        #[arg(long, value_name = "LEASE", default_value = "0", hide_default_value = true, value_parser = lease_id)]
+        id: LeaseId,
+    },
+    /// End a lease and delete its keys
+    Revoke {
+        /// The lease (hexadecimal)
+        #[arg(value_parser = lease_id)]
+        lease: LeaseId,
+    },
+    /// Renew a lease until it is interrupted
+    KeepAlive {
+        /// The lease (hexadecimal)
+        #[arg(value_parser = lease_id)]
+        lease: LeaseId,
+        /// Renew it once
+        #[arg(long)]
+        once: bool,
+    },
+    /// Show what is left of a lease
+    Timetolive {
+        /// The lease (hexadecimal)
+        #[arg(value_parser = lease_id)]
+        lease: LeaseId,
+        /// Also show its keys
+        #[arg(long)]
+        keys: bool,
+    },
+    /// Show all leases
+    List,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompactOptions {
+    /// The oldest revision that stays readable
+    pub(crate) revision: i64,
+    /// Wait until the space is reclaimed
+    #[arg(long)]
+    pub(crate) physical: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HashkvOptions {
+    /// Hash the content up to this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) rev: i64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImportOptions {
+    /// The file; - for standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Write the number of each acknowledged line to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acked: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// The file; - for standard output
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// As of this revision
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) rev: i64,
+    /// Only keys that begin with this
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: OsString,
+}
+
+/// Reads a lease id as it is shown: hexadecimal.
+pub(crate) fn lease_id(text: &str) -> Result<LeaseId, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match i64::from_str_radix(digits, 16) {
+        Ok(id) if id >= 0 => Ok(LeaseId(id)),
+        _ => Err("a lease id is a hexadecimal number, as `coffer lease list` shows it".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

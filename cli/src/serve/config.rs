@@ -1,0 +1,229 @@
+//! Where settings come from: flags, else the environment, else the file of `--config`.
+
+use crate::failure::Failure;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The daemon's flags. Each has a variable `COFFER_…` and a key of the same name in the file of `--config`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    next_help_heading = "Daemon",
+    after_help = "A flag goes before the environment (COFFER_DATA_DIR, …), the environment before the file of \
+                  --config (TOML, keys named like the flags)."
+)]
+pub(crate) struct ServeOptions {
+    /// A TOML file with settings
+    #[arg(long, env = "COFFER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flags: Partial,
+}
+
+/// Some of the settings: what one source says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Partial {
+    /// Name of this member, for people [default: default]
+    #[arg(long, env = "COFFER_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Directory of the store [default: NAME.coffer]
+    #[arg(long, env = "COFFER_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where clients are served: coffer://host:port or unix:///path, separated by commas; port 0 takes a free one
+    /// [default: coffer://127.0.0.1:7420]
+    #[arg(long, env = "COFFER_LISTEN_CLIENT_URLS", value_name = "URL,…", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_many")]
+    pub(crate) listen_client_urls: Option<Vec<String>>,
+    /// Where clients are told to come, separated by commas [default: where it listens]
+    #[arg(long, env = "COFFER_ADVERTISE_CLIENT_URLS", value_name = "URL,…", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_many")]
+    pub(crate) advertise_client_urls: Option<Vec<String>>,
+    /// Milliseconds between heartbeats [default: 100]
+    #[arg(long, env = "COFFER_HEARTBEAT_INTERVAL", value_name = "MS")]
+    pub(crate) heartbeat_interval: Option<u64>,
+    /// Milliseconds that a member waits for a leader [default: 1000]
+    #[arg(long, env = "COFFER_ELECTION_TIMEOUT", value_name = "MS")]
+    pub(crate) election_timeout: Option<u64>,
+    /// Most operations in one list of a transaction [default: 128]
+    #[arg(long, env = "COFFER_MAX_TXN_OPS", value_name = "N")]
+    pub(crate) max_txn_ops: Option<usize>,
+    /// Largest request in bytes [default: 1572864]
+    #[arg(long, env = "COFFER_MAX_REQUEST_BYTES", value_name = "BYTES")]
+    pub(crate) max_request_bytes: Option<usize>,
+    /// How often an idle watch that asked for it is told of progress [default: 10m]
+    #[arg(long, env = "COFFER_WATCH_PROGRESS_NOTIFY_INTERVAL", value_name = "DURATION")]
+    pub(crate) watch_progress_notify_interval: Option<String>,
+    /// What is logged to standard error [default: info]
+    #[arg(long, env = "COFFER_LOG_LEVEL", value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+}
+
+/// The keys of a file: the fields of [`Partial`].
+const KEYS: [&str; 10] = [
+    "name",
+    "data-dir",
+    "listen-client-urls",
+    "advertise-client-urls",
+    "heartbeat-interval",
+    "election-timeout",
+    "max-txn-ops",
+    "max-request-bytes",
+    "watch-progress-notify-interval",
+    "log-level",
+];
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Partial {
+    /// What this says, and `fallback` where it says nothing.
+    pub(crate) fn or(self, fallback: Self) -> Self {
+        Self {
+            name: self.name.or(fallback.name),
+            data_dir: self.data_dir.or(fallback.data_dir),
+            listen_client_urls: self.listen_client_urls.or(fallback.listen_client_urls),
+            advertise_client_urls: self.advertise_client_urls.or(fallback.advertise_client_urls),
+            heartbeat_interval: self.heartbeat_interval.or(fallback.heartbeat_interval),
+            election_timeout: self.election_timeout.or(fallback.election_timeout),
+            max_txn_ops: self.max_txn_ops.or(fallback.max_txn_ops),
+            max_request_bytes: self.max_request_bytes.or(fallback.max_request_bytes),
+            watch_progress_notify_interval: self
+                .watch_progress_notify_interval
+                .or(fallback.watch_progress_notify_interval),
+            log_level: self.log_level.or(fallback.log_level),
+        }
+    }
+
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format_args!("cannot read --config {}: {error}", path.display()))
+        })?;
+        Self::parse(&text).map_err(|reason| Failure::usage(format_args!("{}: {reason}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+        for key in table.keys() {
+            if !KEYS.contains(&key.as_str()) {
+                return Err(unknown_key(key));
+            }
+        }
+        // Parsed again from the text, so that an error shows the line.
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+fn unknown_key(key: &str) -> String {
+    let nearest = KEYS.into_iter().min_by_key(|known| distance(key, known)).unwrap_or_default();
+    match distance(key, nearest) <= 2 + key.len() / 4 {
+        true => format!("the key `{key}` is unknown; did you mean `{nearest}`?"),
+        false => format!("the key `{key}` is unknown; there are {}", KEYS.join(", ")),
+    }
+}
+
+/// How many characters must be changed, added or removed to make one of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A list, or one string with commas.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a string or a list of strings")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(Some(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        OneOrMany::Many(list) => list,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_sets_what_it_names() {
+        let file = Partial::parse(
+            "data-dir = '/var/lib/coffer'\nlisten-client-urls = 'coffer://a:1, unix:///b'\nmax-txn-ops = 7\nlog-level = 'debug'",
+        );
+        let expected = Partial {
+            data_dir: Some("/var/lib/coffer".into()),
+            listen_client_urls: Some(vec!["coffer://a:1".into(), "unix:///b".into()]),
+            max_txn_ops: Some(7),
+            log_level: Some(LogLevel::Debug),
+            ..Partial::default()
+        };
+        assert_eq!(file, Ok(expected));
+        assert_eq!(Partial::parse(""), Ok(Partial::default()));
+    }
+
+    #[test]
+    fn flags_go_before_the_file() {
+        let flags = Partial { name: Some("flag".into()), ..Partial::default() };
+        let file = Partial { name: Some("file".into()), max_txn_ops: Some(3), ..Partial::default() };
+        let both = flags.or(file);
+        assert_eq!((both.name.as_deref(), both.max_txn_ops), (Some("flag"), Some(3)));
+    }
+
+    #[test]
+    fn an_unknown_key_gets_the_nearest_name() {
+        for (text, expected) in [
+            ("datadir = 'x'", "did you mean `data-dir`?"),
+            ("data_dir = 'x'", "did you mean `data-dir`?"),
+            ("listen-client-url = 'x'", "did you mean `listen-client-urls`?"),
+            ("quux = 1", "there are name, data-dir"),
+            ("max-txn-ops = 'many'", "line 1"),
+            ("log-level = 'loud'", "unknown variant `loud`"),
+            ("listen-client-urls = 7", "expected a string or a list"),
+            ("= 7", "line 1"),
+        ] {
+            let error = Partial::parse(text).expect_err(text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_keys_are_the_flags() {
+        use clap::Args;
+        let command = Partial::augment_args(clap::Command::new("serve"));
+        let flags: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+        assert_eq!(flags, KEYS);
+    }
+}

@@ -1,0 +1,13 @@
+//! Runs the real program: every command on a store in the process and against a daemon.
+//!
+//! Expected simple outputs were written by etcdctl 3.4 for the same commands, unless a test says otherwise.
+
+mod bad_input;
+mod import_export;
+mod kv;
+mod lease;
+mod maintenance;
+mod serve;
+mod support;
+mod txn;
+mod watch;

@@ -1,0 +1,108 @@
+//! `serve`.
+
+use crate::support::{Daemon, program, run};
+use rustix::process::Signal;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn serve(dir: &Path) -> Command {
+    let mut command = program();
+    command.args(["serve", "--log-level", "error", "--data-dir"]).arg(dir);
+    command
+}
+
+#[test]
+fn the_ready_line_names_member_cluster_and_ports() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let socket = dir.path().join("coffer.sock");
+    let urls = format!("coffer://127.0.0.1:0,unix://{}", socket.display());
+    let daemon = Daemon::start_with(serve(&dir.path().join("store")).args(["--listen-client-urls", &urls]));
+    let ready = daemon.ready.trim_end().to_owned();
+    let fields: Vec<_> = ready.split(' ').collect();
+    let [word, member, cluster, listen] = fields[..] else { panic!("{ready}") };
+    assert_eq!(word, "ready");
+    let hex = |field: &str, name: &str| {
+        u64::from_str_radix(field.strip_prefix(name).expect(name), 16).expect("hex")
+    };
+    assert!(hex(member, "member=") > 0 && hex(cluster, "cluster=") > 0);
+    let listen: Vec<_> = listen.strip_prefix("listen=").expect("listen").split(',').collect();
+    assert_eq!(listen[1], format!("unix://{}", socket.display()));
+    assert!(!listen[0].ends_with(":0"));
+    for endpoint in &listen {
+        assert_eq!(run(["--endpoints", endpoint, "put", "k", "v"]).ok(), "OK\n");
+    }
+    let from_environment =
+        program().env("COFFER_ENDPOINTS", listen[0]).args(["get", "k"]).output().expect("runs");
+    assert_eq!(from_environment.stdout, b"k\nv\n");
+
+    // The same member and cluster after a restart.
+    assert_eq!(daemon.stop(Signal::TERM), (Some(0), String::new()));
+    let daemon = Daemon::start(&dir.path().join("store"));
+    assert!(daemon.ready.starts_with(&format!("ready {member} {cluster} ")), "{}", daemon.ready);
+    assert_eq!(run(["--endpoints", &daemon.endpoint, "get", "k"]).ok(), "k\nv\n");
+    assert_eq!(daemon.stop(Signal::INT).0, Some(0));
+}
+
+#[test]
+fn settings_come_from_flags_then_the_environment_then_the_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("coffer.toml");
+    fs::write(
+        &file,
+        "listen-client-urls = 'coffer://127.0.0.1:0'\nmax-txn-ops = 2\ndata-dir = 'never-used'\n",
+    )
+    .expect("written");
+    let daemon = Daemon::start_with(serve(&dir.path().join("store")).arg("--config").arg(&file));
+    let put = |n: usize| (0..n).map(|i| format!("put k{i} v\n")).collect::<String>();
+    let txn = |endpoint: &str, n: usize| {
+        crate::support::run_with(["--endpoints", endpoint, "txn"], format!("\n{}\n\n", put(n)).as_bytes())
+    };
+    assert!(txn(&daemon.endpoint, 2).ok().starts_with("SUCCESS"));
+    txn(&daemon.endpoint, 3).fails(1, "too many operations");
+    drop(daemon);
+    let daemon = Daemon::start_with(
+        serve(&dir.path().join("store")).arg("--config").arg(&file).env("COFFER_MAX_TXN_OPS", "3"),
+    );
+    txn(&daemon.endpoint, 4).fails(1, "too many operations");
+    assert!(txn(&daemon.endpoint, 3).ok().starts_with("SUCCESS"));
+    drop(daemon);
+    let daemon = Daemon::start_with(
+        serve(&dir.path().join("store"))
+            .args(["--max-txn-ops", "4", "--config"])
+            .arg(&file)
+            .env("COFFER_MAX_TXN_OPS", "3"),
+    );
+    assert!(txn(&daemon.endpoint, 4).ok().starts_with("SUCCESS"));
+}
+
+#[test]
+fn what_can_not_be_served_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("coffer.toml");
+    fs::write(&file, "datadir = 'x'\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    run(["serve", "--config", file]).fails(2, "did you mean `data-dir`?");
+    run(["serve", "--config", "/nonexistent.toml"]).fails(2, "cannot read --config /nonexistent.toml");
+    run(["serve", "--listen-client-urls", "http://127.0.0.1:1"]).fails(2, "must begin with coffer://");
+    run(["serve", "--max-txn-ops", "many"]).fails(2, "invalid value 'many'");
+    run(["serve", "--no-such-flag"]).fails(2, "unexpected argument '--no-such-flag'");
+    run(["serve", "--heartbeat-interval", "500"]).fails(2, "at least 5 times heartbeat-interval");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(&dir.path().join("one"));
+    let other = dir.path().join("two");
+    let other = other.to_str().expect("UTF-8");
+    let ran =
+        run(["serve", "--log-level", "error", "--data-dir", other, "--listen-client-urls", &daemon.endpoint]);
+    assert!(ran.stderr.contains(&daemon.endpoint), "{}", ran.stderr);
+    ran.fails(1, "--listen-client-urls names another place");
+}
+
+#[test]
+fn the_version_is_shown() {
+    assert_eq!(run(["--version"]).ok(), format!("coffer {}\n", env!("CARGO_PKG_VERSION")));
+}

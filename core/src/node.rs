@@ -279,10 +279,10 @@ impl Node {
         self.inner.failure.check()?;
         let (sender, receiver) = oneshot::channel();
         let (reader, values) = (self.inner.reader.clone(), Arc::clone(&self.inner.values));
-        self.inner.maintenance.submit(move || {
+        self.inner.maintenance.submit(move |goes_on| {
             // The caller may have left.
-            drop(sender.send(hash_content(&reader, &values, revision)));
-        });
+            drop(sender.send(hash_content(&reader, &values, revision, goes_on)));
+        })?;
         let (hash, compact_revision, hash_revision) = match receiver.await {
             Ok(result) => result?,
             Err(_) => return Err(self.inner.failure.get().unwrap_or(Error::Stopped)),
@@ -351,8 +351,8 @@ impl Node {
     }
 
     /// Stops everything and joins every thread. What waits in memory is flushed, so that the next start is quick.
-    /// Idempotent; blocks. Proposals that are on their way get their outcome, or are told that it is unknown; new ones get
-    /// [`Error::Stopped`].
+    /// New proposals get [`Error::Stopped`]; those that were accepted get their outcome, or after two election
+    /// timeouts without one are told that it is unknown. Idempotent; blocks.
     pub fn shutdown(&self) {
         self.inner.shutdown();
     }
@@ -427,6 +427,9 @@ impl Inner {
             return;
         }
         self.proposals.refuse(Error::Stopped);
+        if self.failure.get().is_none() {
+            self.proposals.drain(self.config.election_timeout * 2);
+        }
         self.leases.stop(Error::Stopped);
         self.maintenance.stop();
         self.consensus.shutdown();
@@ -493,18 +496,30 @@ fn load_state(records: &dyn Records) -> Result<State, Error> {
     State::restore(&checkpoint, index).map_err(|error| Error::Corrupt(format!("checkpoint: {error}")))
 }
 
-fn hash_content(reader: &StateReader, values: &ValueStore, revision: i64) -> Result<(u32, i64, i64), Error> {
+/// The hash, the compact revision and the revision that was hashed. Asks every few hundred records whether to go on.
+fn hash_content(
+    reader: &StateReader,
+    values: &ValueStore,
+    revision: i64,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<(u32, i64, i64), Error> {
     let history = reader.pin_history();
     let compact_revision = history.revision();
     let at = reader.pin_at(revision)?.revision();
     let mut hasher = KvHasher::new(compact_revision, at);
+    let (mut records, mut stopped) = (0u64, false);
     values.scan(0, at, &mut |record| {
+        records += 1;
+        if records.is_multiple_of(256) && !goes_on() {
+            stopped = true;
+            return ControlFlow::Break(());
+        }
         let is_kept =
             || reader.get(&record.key, at).is_some_and(|version| version.revision == record.revision);
         hasher.write(record, is_kept);
         ControlFlow::Continue(())
     })?;
-    Ok((hasher.finish(), compact_revision, at))
+    if stopped { Err(Error::Stopped) } else { Ok((hasher.finish(), compact_revision, at)) }
 }
 
 fn watch_config(config: &NodeConfig) -> WatchConfig {

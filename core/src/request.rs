@@ -100,10 +100,10 @@ impl RangeRequest {
 
     /// Whether any revision filter is set.
     pub fn has_filters(&self) -> bool {
-        self.min_mod_revision > 0
-            || self.max_mod_revision > 0
-            || self.min_create_revision > 0
-            || self.max_create_revision > 0
+        self.min_mod_revision != 0
+            || self.max_mod_revision != 0
+            || self.min_create_revision != 0
+            || self.max_create_revision != 0
     }
 }
 

@@ -31,7 +31,12 @@ const RECLAIM_BYTES: u64 = 8 << 20;
 /// The log is purged, by way of a flush, once it is this large even if few records wait.
 const LOG_BYTES_MAX: u64 = 64 << 20;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Jobs that may wait; more are refused.
+const JOBS_MAX: usize = 8;
+
+/// Work that reads much. It calls what it is given every few hundred records: so flushes go on, and `false` tells it
+/// to end early.
+type Job = Box<dyn FnOnce(&mut dyn FnMut() -> bool) + Send>;
 
 /// Requests to the maintenance thread, and its progress.
 pub(super) struct Maintenance {
@@ -147,13 +152,23 @@ impl Maintenance {
         }
     }
 
-    /// Runs `job` on the maintenance thread. It is dropped unrun if the thread has stopped.
-    pub(super) fn submit(&self, job: impl FnOnce() + Send + 'static) {
+    /// Runs `job` on the maintenance thread. It is dropped unrun if the thread stops before.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`] if many wait already.
+    pub(super) fn submit(
+        &self,
+        job: impl FnOnce(&mut dyn FnMut() -> bool) + Send + 'static,
+    ) -> Result<(), Error> {
         let mut requests = self.requests.lock();
+        if requests.jobs.len() >= JOBS_MAX {
+            return Err(Error::TooManyRequests);
+        }
         if !requests.stop {
             requests.jobs.push(Box::new(job));
             self.wake.notify_one();
         }
+        Ok(())
     }
 
     /// Whether the thread runs, so that records that wait for a flush will get it.
@@ -205,7 +220,7 @@ impl Maintenance {
                 flushed_compact = self.flush(state)?;
             }
             for job in jobs {
-                job();
+                self.do_job(state, job)?;
             }
             if stop {
                 return Ok(());
@@ -214,6 +229,18 @@ impl Maintenance {
                 self.reclaim(state, flushed_compact, &mut pruned_to)?;
             }
         }
+    }
+
+    fn do_job(&self, state: &Mutex<State>, job: Job) -> Result<(), StorageError> {
+        let mut result = Ok(());
+        job(&mut || match self.breathe(state) {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                result = Err(error);
+                false
+            }
+        });
+        result
     }
 
     /// Waits for something to do: jobs, whether to compact, whether to stop, whether records have aged.
@@ -226,9 +253,9 @@ impl Maintenance {
                 let compact = std::mem::take(&mut requests.compact);
                 return (std::mem::take(&mut requests.jobs), compact, requests.stop, aged);
             }
-            match requests.dirty_since {
-                Some(since) => {
-                    self.wake.wait_until(&mut requests, since + self.flush_interval);
+            match requests.dirty_since.and_then(|since| since.checked_add(self.flush_interval)) {
+                Some(deadline) => {
+                    self.wake.wait_until(&mut requests, deadline);
                 }
                 None => self.wake.wait(&mut requests),
             }

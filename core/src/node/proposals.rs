@@ -13,9 +13,10 @@ use crate::consensus::{Consensus, ProposeError};
 use crate::error::Error;
 use crate::state::{Answer, Command, Proposal, ReadPin, RequestId, encode_batch, encoded_bytes};
 use futures_channel::oneshot;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Log entries of this member that may be on their way at once.
 const IN_FLIGHT_MAX: usize = 2;
@@ -40,6 +41,8 @@ pub(super) struct Proposals {
     boot: u64,
     bytes_max: usize,
     queue: Mutex<Queue>,
+    /// Told when nothing waits and nothing is on its way.
+    drained: Condvar,
     consensus: OnceLock<Arc<Consensus>>,
 }
 
@@ -61,7 +64,8 @@ impl Proposals {
     /// An empty queue for one process life of a member.
     pub(super) fn new(member: u64, boot: u64, bytes_max: usize) -> Arc<Self> {
         let queue = Mutex::new(Queue { first: 1, ..Queue::default() });
-        Arc::new(Self { member, boot, bytes_max, queue, consensus: OnceLock::new() })
+        let drained = Condvar::new();
+        Arc::new(Self { member, boot, bytes_max, queue, drained, consensus: OnceLock::new() })
     }
 
     /// Connects the queue with consensus. Before that nothing can be proposed.
@@ -117,6 +121,9 @@ impl Proposals {
                     let mut queue = this.queue.lock();
                     queue.in_flight -= 1;
                     queue.bytes -= cost;
+                    if queue.is_drained() {
+                        this.drained.notify_all();
+                    }
                 }
                 if let Err(error) = result {
                     let error = Error::from(error);
@@ -151,6 +158,13 @@ impl Proposals {
         self.queue.lock().stopped.get_or_insert(reason);
     }
 
+    /// Waits until everything that was accepted has its outcome, or for `patience`.
+    pub(super) fn drain(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut queue = self.queue.lock();
+        while !queue.is_drained() && !self.drained.wait_until(&mut queue, deadline).timed_out() {}
+    }
+
     /// Fails everything that still waits: those in an entry with an unknown outcome, the others with `reason`.
     pub(super) fn abandon(&self, reason: Error) {
         let (unsent, sent) = {
@@ -163,6 +177,7 @@ impl Proposals {
                 unsent.extend(queue.take_waiter(proposal.id.sequence));
             }
             queue.first += queue.waiters.len() as u64;
+            self.drained.notify_all();
             (unsent, std::mem::take(&mut queue.waiters))
         };
         for waiter in unsent {
@@ -175,6 +190,10 @@ impl Proposals {
 }
 
 impl Queue {
+    fn is_drained(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight == 0
+    }
+
     /// [`take_entry`](Self::take_entry), or the end of dispatching in the same step.
     fn take_entry_or_rest(&mut self) -> Option<(Vec<Proposal>, usize)> {
         let entry = self.take_entry();

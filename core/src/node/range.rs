@@ -64,7 +64,7 @@ pub(super) fn finish(
 }
 
 fn passes(request: &RangeRequest, entry: &IndexEntry) -> bool {
-    let within = |value: i64, min: i64, max: i64| (min <= 0 || value >= min) && (max <= 0 || value <= max);
+    let within = |value: i64, min: i64, max: i64| (min == 0 || value >= min) && (max == 0 || value <= max);
     within(entry.revision.main, request.min_mod_revision, request.max_mod_revision)
         && within(entry.create_revision, request.min_create_revision, request.max_create_revision)
 }

@@ -207,6 +207,36 @@ fn content_is_equal_after_compaction_crash_and_replay() {
 }
 
 #[test]
+fn a_shutdown_waits_for_the_outcome_of_what_was_accepted() {
+    let disk = MemoryDisk::default();
+    let node = open(&disk, 1);
+    let writer = node.clone();
+    let writes = std::thread::spawn(move || {
+        let mut results = Vec::new();
+        for round in 0.. {
+            let puts = (0..50).map(|number| writer.put(put_request(&format!("{round}/{number}"), "v")));
+            let round_results = block_on(futures_util::future::join_all(puts));
+            let ended = round_results.iter().any(Result::is_err);
+            results.extend(round_results.into_iter().map(|result| result.map(drop)));
+            if ended {
+                break;
+            }
+        }
+        results
+    });
+    while node.header().revision < 200 {
+        std::thread::yield_now();
+    }
+    node.shutdown();
+    let results = writes.join().expect("the writer ends");
+    let acknowledged = results.iter().filter(|result| result.is_ok()).count();
+    assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::Stopped))), "{results:?}");
+    drop(node);
+    let node = open(&disk, 2);
+    assert_eq!(all(&node).count as usize, acknowledged);
+}
+
+#[test]
 fn after_a_shutdown_everything_is_refused() {
     let disk = MemoryDisk::default();
     let node = open(&disk, 1);

@@ -12,7 +12,7 @@ use coffer_bench::report::{Meter, Report};
 use coffer_core::Error;
 use coffer_core::KeyRange;
 use coffer_core::request::RangeRequest;
-use coffer_rpc::client::{Client, ClientConfig};
+use coffer_rpc::client::{Client, ClientConfig, ClientThread};
 use coffer_runtime::{Executor, block_on};
 use daemon::Daemon;
 use hdrhistogram::Histogram;
@@ -79,7 +79,8 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn StdError>> {
         count => count,
     };
     let config = ClientConfig { deadline: Duration::from_secs(30), ..ClientConfig::new([daemon.endpoint()]) };
-    let connects = (0..connections).map(|_| Client::connect(config.clone()));
+    let thread = ClientThread::start()?;
+    let connects = (0..connections).map(|_| Client::connect_on(&thread, config.clone()));
     let clients = block_on(futures_util::future::try_join_all(connects))?;
     let clients: Arc<[Client]> = clients.into();
     let round_trip_us = probe_round_trip(&clients[0])?;
@@ -107,7 +108,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn StdError>> {
     let events = prepared.events() - events_before;
     phase.ended.store(true, Ordering::Release);
 
-    let mut latencies = Histogram::<u64>::new(3)?;
+    let mut latencies = histogram();
     let (mut ops, mut errors) = (0, 0);
     for task in tasks {
         let tally = block_on(task)?;
@@ -144,8 +145,13 @@ struct Tally {
     errors: u64,
 }
 
+/// Microseconds up to a minute, in three digits.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are ordered and three digits are allowed")
+}
+
 async fn load(mut worker: Worker, phase: Arc<Phase>) -> Tally {
-    let latencies = Histogram::new(3).expect("three digits are a valid precision");
+    let latencies = histogram();
     let mut tally = Tally { latencies, ops: 0, errors: 0 };
     while !phase.ended.load(Ordering::Acquire) {
         let began = Instant::now();

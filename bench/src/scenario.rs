@@ -37,6 +37,8 @@ pub enum Scenario {
     WatchMany,
     /// Renew leases.
     LeaseKeepalive,
+    /// Write random keys while leases end: `keys` is how many.
+    LeaseExpiry,
     /// Eight reads, one write, one page of 100.
     Mixed,
     /// Load the keys and do nothing: for memory and the time of a start.
@@ -57,6 +59,7 @@ impl Scenario {
     pub fn keys(self) -> u64 {
         match self {
             Self::Put | Self::WatchFanout | Self::LeaseKeepalive => 0,
+            Self::LeaseExpiry => 100_000,
             Self::PageCount | Self::Idle => 1_000_000,
             _ => 10_000,
         }
@@ -114,6 +117,10 @@ pub async fn prepare(
     let mut random = SmallRng::seed_from_u64(1);
     let value: Bytes = (0..setup.value_bytes).map(|_| random.random::<u8>()).collect();
     let prepared = Prepared { setup, value, events: Arc::default() };
+    if scenario == Scenario::LeaseExpiry {
+        grant_leases(setup.keys, &clients).await?;
+        return Ok(prepared);
+    }
     let mut pending = FuturesUnordered::new();
     for number in 0..setup.keys {
         if pending.len() >= 1000 {
@@ -131,6 +138,23 @@ pub async fn prepare(
         start_watchers(scenario, mine, client, &prepared, executor).await?;
     }
     Ok(prepared)
+}
+
+/// Grants leases that end a few seconds after the last was granted.
+async fn grant_leases(count: u64, clients: &[Client]) -> Result<(), Error> {
+    let mut pending = FuturesUnordered::new();
+    for number in 0..count {
+        if pending.len() >= 1000 {
+            pending.next().await.transpose()?;
+        }
+        let client = clients[(number % clients.len() as u64) as usize].clone();
+        let request = LeaseGrantRequest { ttl_s: 8, ..LeaseGrantRequest::default() };
+        pending.push(async move { client.lease_grant(request).await.map(drop) });
+    }
+    while let Some(result) = pending.next().await {
+        result?;
+    }
+    Ok(())
 }
 
 async fn start_watchers(
@@ -196,7 +220,7 @@ impl Worker {
     /// One operation.
     pub async fn operation(&mut self) -> Result<(), Error> {
         match self.scenario {
-            Scenario::Put => {
+            Scenario::Put | Scenario::LeaseExpiry => {
                 let number = self.random.random_range(0..100_000);
                 self.put(key(number)).await
             }

@@ -13,7 +13,6 @@ use coffer::{Error, ErrorGroup, Options, Uri};
 use coffer_core::node::Node;
 use coffer_rpc::server::{Server, ServerConfig};
 use coffer_runtime::{Signal, SignalStream};
-use config::LogLevel;
 use futures_util::StreamExt;
 use futures_util::future::{self, Either};
 use sd_notify::NotifyState;
@@ -120,12 +119,8 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
 
 fn log_to_stderr(settings: &Settings) {
     use std::io::IsTerminal;
-    let filter = match settings.log_level {
-        LogLevel::Info => "info,openraft=warn", // its every step is an info to it
-        level => level.as_str(),
-    };
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(settings.log_level.filter())
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();

@@ -86,12 +86,13 @@ pub(crate) enum LogLevel {
 }
 
 impl LogLevel {
-    pub(crate) fn as_str(self) -> &'static str {
+    /// The filter for it. What the libraries below us tell is one level less important than what we tell.
+    pub(crate) fn filter(self) -> &'static str {
         match self {
             Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
+            Self::Warn => "warn,openraft=error",
+            Self::Info => "info,openraft=warn",
+            Self::Debug => "debug,openraft=info,async_io=info,polling=info",
             Self::Trace => "trace",
         }
     }

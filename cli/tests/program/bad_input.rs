@@ -107,6 +107,45 @@ fn a_directory_that_is_no_store_is_left_alone() {
 }
 
 #[test]
+fn damage_is_told_with_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let uri = format!("file://{}", dir.path().display());
+    run(["--store", &uri, "put", "a", "1"]).ok();
+    for entry in fs::read_dir(dir.path()).expect("readable") {
+        let path = entry.expect("an entry").path();
+        if path.file_name().expect("a name").to_string_lossy().starts_with("manifest") {
+            let mut bytes = fs::read(&path).expect("readable");
+            bytes[40..60].fill(0x55);
+            fs::write(&path, bytes).expect("written");
+        }
+    }
+    let ran = run(["--store", &uri, "get", "a"]);
+    assert!(ran.stderr.contains("at offset"), "{}", ran.stderr);
+    ran.fails(5, "manifest");
+    run(["serve", "--log-level", "error", "--data-dir", dir.path().to_str().expect("UTF-8")])
+        .fails(5, "manifest");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let place = Place::file();
+    let lines: String = (0..20_000).map(|i| format!("{{\"key\":\"k{i}\",\"value\":\"v\"}}\n")).collect();
+    place.run_with(["import"], lines.as_bytes()).ok();
+    for command in ["export", "get"] {
+        let mut child = place
+            .command()
+            .args(if command == "get" { &["get", "", "--prefix"][..] } else { &["export"] })
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{command}");
+    }
+}
+
+#[test]
 fn bad_lines_are_named() {
     for place in Place::both() {
         let lines = b"{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\"}\n{\"key\":\"c\",\"value\":\"3\"}\n";

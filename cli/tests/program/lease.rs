@@ -72,6 +72,7 @@ fn a_lease_ends_unless_it_is_kept_alive() {
         .command()
         .args(["lease", "keep-alive", &kept])
         .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .spawn()
         .expect("runs");
     place.ok(["put", "short", "1", "--lease", &short]);

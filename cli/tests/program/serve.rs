@@ -1,10 +1,11 @@
 //! `serve`.
 
-use crate::support::{Daemon, program, run};
+use crate::support::{DEADLINE, Daemon, program, run, run_with};
 use rustix::process::Signal;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn serve(dir: &Path) -> Command {
     let mut command = program();
@@ -56,7 +57,7 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
     let daemon = Daemon::start_with(serve(&dir.path().join("store")).arg("--config").arg(&file));
     let put = |n: usize| (0..n).map(|i| format!("put k{i} v\n")).collect::<String>();
     let txn = |endpoint: &str, n: usize| {
-        crate::support::run_with(["--endpoints", endpoint, "txn"], format!("\n{}\n\n", put(n)).as_bytes())
+        run_with(["--endpoints", endpoint, "txn"], format!("\n{}\n\n", put(n)).as_bytes())
     };
     assert!(txn(&daemon.endpoint, 2).ok().starts_with("SUCCESS"));
     txn(&daemon.endpoint, 3).fails(1, "too many operations");
@@ -100,6 +101,65 @@ fn a_port_in_use_is_named() {
         run(["serve", "--log-level", "error", "--data-dir", other, "--listen-client-urls", &daemon.endpoint]);
     assert!(ran.stderr.contains(&daemon.endpoint), "{}", ran.stderr);
     ran.fails(1, "--listen-client-urls names another place");
+}
+
+#[test]
+fn a_service_manager_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("bound");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let next = || {
+        let mut message = [0; 1024];
+        let length = socket.recv(&mut message).expect("a message in time");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let store = dir.path().join("store");
+    let mut command = serve(&store);
+    command.args(["--listen-client-urls", "coffer://127.0.0.1:0"]).env("NOTIFY_SOCKET", &path);
+    let daemon = Daemon::start_with(&mut command);
+    let ready = next();
+    assert!(ready.contains("READY=1") && ready.contains("STATUS=serving coffer://127.0.0.1:"), "{ready}");
+    assert_eq!(daemon.stop(Signal::TERM).0, Some(0));
+    assert!(next().contains("STOPPING=1"));
+}
+
+/// The disk fails here by a limit on the size of files, which the log takes in its stride and the records do not.
+#[test]
+fn a_disk_that_fails_stops_the_daemon_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "ulimit -f 8000; trap '' XFSZ; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_coffer"),
+            "serve",
+        ])
+        .args(["--listen-client-urls", "coffer://127.0.0.1:0", "--log-level", "error", "--data-dir"])
+        .arg(&store)
+        .stderr(Stdio::piped());
+    let mut daemon = Daemon::start_with(&mut command);
+    let lines: String =
+        (0..60_000).map(|i| format!("{{\"key\":\"k{i:06}\",\"value\":\"{}\"}}\n", "v".repeat(300))).collect();
+    let arguments = ["--endpoints", &daemon.endpoint, "--command-timeout", "2s", "import"];
+    let import = run_with(arguments, lines.as_bytes());
+    assert!(matches!(import.code, 3 | 4), "{import:?}");
+    let last: usize = import
+        .stderr
+        .split_once(" was the last acknowledged")
+        .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
+        .expect("the last acknowledged line");
+
+    assert_eq!(daemon.wait(), Some(1));
+    let reason = daemon.stderr();
+    assert!(reason.contains("Error: node stopped: write") && reason.contains(".records"), "{reason}");
+    let uri = format!("file://{}", store.display());
+    let stored: usize =
+        run(["--store", &uri, "get", "", "--prefix", "--count-only"]).ok().trim().parse().expect("a count");
+    assert!(stored >= last, "{stored} of {last} acknowledged");
 }
 
 #[test]

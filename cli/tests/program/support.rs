@@ -149,6 +149,13 @@ impl Daemon {
         kill_process(pid, signal).expect("the daemon runs");
     }
 
+    /// What it wrote to standard error, if that was piped, once it has ended.
+    pub(crate) fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
+        text
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         wait_for(|| self.child.try_wait().expect("waitable")).code()

@@ -75,3 +75,8 @@ pub use coffer_runtime::block_on;
 pub async fn open(uri: &str) -> Result<Client, Error> {
     Options::default().open(uri).await
 }
+
+/// The examples of the project's front page compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;

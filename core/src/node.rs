@@ -28,6 +28,7 @@ mod proposals;
 mod range;
 #[cfg(test)]
 mod tests;
+mod unflushed;
 mod values;
 
 pub use config::NodeConfig;

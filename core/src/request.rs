@@ -98,6 +98,11 @@ impl RangeRequest {
         self.sort_target == SortTarget::Key && self.sort_order != SortOrder::Descend && !self.has_filters()
     }
 
+    /// Whether the index knows the whole answer, so that no record is read.
+    pub fn answers_from_index(&self) -> bool {
+        self.keys_only && self.sort_target != SortTarget::Value
+    }
+
     /// Whether any revision filter is set.
     pub fn has_filters(&self) -> bool {
         self.min_mod_revision != 0

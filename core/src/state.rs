@@ -118,7 +118,7 @@ pub struct Proposal {
 /// A key as the index shows it at some revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// The key.
+    /// The key; empty in the outcome of a range whose records will be read, because they have it.
     pub key: Bytes,
     /// Where its record lies.
     pub revision: Revision,

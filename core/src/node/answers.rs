@@ -63,7 +63,7 @@ fn txn_op(values: &ValueStore, outcome: Outcome, header: Header) -> Result<TxnOp
 
 fn load(values: &ValueStore, revisions: Vec<Revision>) -> Result<Vec<KeyValue>, Error> {
     let mut kvs = Vec::with_capacity(revisions.len());
-    values.read_many(revisions.into_iter(), |_, record: &Record| kvs.push(record.key_value()))?;
+    values.read_many(revisions.into_iter(), |record: &Record| kvs.push(record.key_value()))?;
     Ok(kvs)
 }
 

@@ -58,10 +58,7 @@ impl Machine for StateMachine {
         if !events.is_empty() {
             self.hub.publish(Arc::new(EventBatch { revision: self.reader.revision(), events }));
         }
-        for answer in answers {
-            let pin = needs_values(&answer).then(|| Arc::clone(&pin));
-            self.proposals.answer(answer, pin);
-        }
+        self.proposals.answer(answers, |answer| needs_values(answer).then(|| Arc::clone(&pin)));
         self.maintenance.records_added();
         Ok(())
     }

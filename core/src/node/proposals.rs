@@ -1,8 +1,8 @@
 //! Proposals that wait for the log, and callers that wait for their outcome.
 //!
 //! Proposals that arrive while others are on their way to the disk wait here and then travel together: one log entry
-//! carries them all. At most [`IN_FLIGHT_MAX`] entries of ours are in flight, so a lone proposal leaves at once and
-//! a crowd is merged.
+//! carries them all. One entry of ours is in flight, or a few if what waits fills more: a lone proposal leaves at once
+//! and a crowd is merged, so that the cost of an entry (some wakes, a write and a sync) is shared by many.
 //!
 //! # Invariants
 //! - Sequences are handed out, encoded and applied in one order.
@@ -18,12 +18,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Log entries of this member that may be on their way at once.
-const IN_FLIGHT_MAX: usize = 2;
+/// Full log entries of this member that may be on their way at once.
+const IN_FLIGHT_MAX: usize = 4;
 /// A log entry is closed once it holds this many bytes of proposals.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// What a proposal costs beside its payload.
 const PROPOSAL_OVERHEAD_BYTES: usize = 128;
+/// Turns of its executor that a proposal waits at most for others to leave with it.
+const GATHER_TURNS_MAX: usize = 8;
 
 /// An answer, with a pin that keeps readable what it refers to.
 #[derive(Debug)]
@@ -50,6 +52,9 @@ pub(super) struct Proposals {
 struct Queue {
     /// Not yet in an entry, with their cost in bytes.
     waiting: VecDeque<(Proposal, usize)>,
+    /// The cost of what is waiting.
+    waiting_bytes: usize,
+    /// The cost of what is waiting or in flight.
     bytes: usize,
     in_flight: usize,
     /// Whether some thread is sending entries now: one at a time, so that entries leave in order.
@@ -81,8 +86,27 @@ impl Proposals {
     /// with otherwise. A command's own failure is in the answer.
     pub(super) async fn propose(self: &Arc<Self>, command: Command) -> Result<Answered, Error> {
         let receiver = self.enqueue(command)?;
-        self.dispatch();
+        self.gather().await;
         receiver.await.unwrap_or(Err(Error::OutcomeUnknown))
+    }
+
+    /// Lets other tasks of this thread add their proposals until no more come, and sends what waits. No timer: a lone
+    /// proposal waits for one turn. While no entry may leave there is nothing to do: the end of one on its way sends.
+    async fn gather(self: &Arc<Self>) {
+        let mut before = self.queue.lock().ready();
+        if before == 0 {
+            return;
+        }
+        // Also if the caller drops the future on the way.
+        let _sends = DispatchOnDrop(self);
+        for _ in 0..GATHER_TURNS_MAX {
+            coffer_runtime::yield_now().await;
+            let ready = self.queue.lock().ready();
+            if ready <= before {
+                return;
+            }
+            before = ready;
+        }
     }
 
     fn enqueue(&self, command: Command) -> Result<oneshot::Receiver<Result<Answered, Error>>, Error> {
@@ -99,6 +123,7 @@ impl Proposals {
         let id = RequestId { member: self.member, boot: self.boot, sequence };
         queue.waiters.push_back(Some(sender));
         queue.waiting.push_back((Proposal { id, command }, cost));
+        queue.waiting_bytes += cost;
         queue.bytes += cost;
         Ok(receiver)
     }
@@ -137,11 +162,20 @@ impl Proposals {
         }
     }
 
-    /// Passes an applied answer on, if it is one of this process life's.
-    pub(super) fn answer(&self, answer: Answer, pin: Option<Arc<ReadPin>>) {
-        let id = answer.id;
-        if (id.member, id.boot) == (self.member, self.boot) {
-            self.complete(id.sequence, Ok(Answered { answer, _pin: pin }));
+    /// Passes applied answers on, those of this process life. `pin` tells what to hold for an answer.
+    pub(super) fn answer(&self, answers: Vec<Answer>, pin: impl Fn(&Answer) -> Option<Arc<ReadPin>>) {
+        let mine = |answer: &Answer| (answer.id.member, answer.id.boot) == (self.member, self.boot);
+        let mut waiters = Vec::with_capacity(answers.len());
+        {
+            let mut queue = self.queue.lock();
+            for answer in answers.into_iter().filter(mine) {
+                waiters.extend(queue.take_waiter(answer.id.sequence).map(|waiter| (waiter, answer)));
+            }
+        }
+        for (waiter, answer) in waiters {
+            let pin = pin(&answer);
+            // The caller may have left; the command has happened all the same.
+            drop(waiter.send(Ok(Answered { answer, _pin: pin })));
         }
     }
 
@@ -159,7 +193,8 @@ impl Proposals {
     }
 
     /// Waits until everything that was accepted has its outcome, or for `patience`.
-    pub(super) fn drain(&self, patience: Duration) {
+    pub(super) fn drain(self: &Arc<Self>, patience: Duration) {
+        self.dispatch();
         let deadline = Instant::now() + patience;
         let mut queue = self.queue.lock();
         while !queue.is_drained() && !self.drained.wait_until(&mut queue, deadline).timed_out() {}
@@ -171,7 +206,7 @@ impl Proposals {
             let mut queue = self.queue.lock();
             queue.stopped.get_or_insert(reason.clone());
             let waiting = std::mem::take(&mut queue.waiting);
-            queue.bytes = queue.bytes.saturating_sub(waiting.iter().map(|(_, cost)| cost).sum());
+            queue.bytes -= std::mem::take(&mut queue.waiting_bytes);
             let mut unsent = Vec::new();
             for (proposal, _) in &waiting {
                 unsent.extend(queue.take_waiter(proposal.id.sequence));
@@ -203,7 +238,7 @@ impl Queue {
 
     /// Takes the proposals of the next entry and their cost, if one may leave now.
     fn take_entry(&mut self) -> Option<(Vec<Proposal>, usize)> {
-        if self.in_flight >= IN_FLIGHT_MAX || self.waiting.is_empty() {
+        if self.ready() == 0 {
             return None;
         }
         let mut batch = Vec::with_capacity(self.waiting.len());
@@ -218,7 +253,15 @@ impl Queue {
             }
         }
         self.in_flight += 1;
+        self.waiting_bytes -= cost;
         Some((batch, cost))
+    }
+
+    /// How many proposals wait, if an entry may leave now; else 0.
+    fn ready(&self) -> usize {
+        let full = self.waiting_bytes >= ENTRY_BYTES_MAX;
+        let may_leave = self.in_flight == 0 || (full && self.in_flight < IN_FLIGHT_MAX);
+        if may_leave { self.waiting.len() } else { 0 }
     }
 
     fn take_waiter(&mut self, sequence: u64) -> Option<Waiter> {
@@ -229,6 +272,15 @@ impl Queue {
             self.first += 1;
         }
         waiter
+    }
+}
+
+/// Sends what waits when it goes out of scope.
+struct DispatchOnDrop<'a>(&'a Arc<Proposals>);
+
+impl Drop for DispatchOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.dispatch();
     }
 }
 

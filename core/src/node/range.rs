@@ -51,7 +51,7 @@ pub(super) fn finish(
     if !by_value {
         found.truncate(limit);
     }
-    let mut kvs = if request.keys_only && !by_value { key_values(found) } else { load(values, found)? };
+    let mut kvs = if request.answers_from_index() { key_values(found) } else { load(values, found)? };
     if by_value {
         sort_values(&request, &mut kvs);
         kvs.truncate(limit);
@@ -69,19 +69,19 @@ fn passes(request: &RangeRequest, entry: &IndexEntry) -> bool {
         && within(entry.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
-/// Sorts by anything that the index knows. Keys come in ascending order.
+/// Sorts by anything that the index knows. Keys come in ascending order, none twice.
 fn sort_entries(request: &RangeRequest, found: &mut [IndexEntry]) {
     let compare: fn(&IndexEntry, &IndexEntry) -> Ordering = match request.sort_target {
-        SortTarget::Key => |a, b| a.key.cmp(&b.key),
+        SortTarget::Key if request.sort_order == SortOrder::Descend => return found.reverse(),
+        SortTarget::Key => return,
         SortTarget::Version => |a, b| a.version.cmp(&b.version),
         SortTarget::Create => |a, b| a.create_revision.cmp(&b.create_revision),
         SortTarget::Mod => |a, b| a.revision.main.cmp(&b.revision.main),
         SortTarget::Value => return,
     };
-    match (request.sort_target, request.sort_order) {
-        (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => {}
-        (_, SortOrder::None | SortOrder::Ascend) => found.sort_by(compare),
-        (_, SortOrder::Descend) => found.sort_by(|a, b| compare(b, a)),
+    match request.sort_order {
+        SortOrder::None | SortOrder::Ascend => found.sort_by(compare),
+        SortOrder::Descend => found.sort_by(|a, b| compare(b, a)),
     }
 }
 
@@ -108,7 +108,7 @@ fn key_values(found: Vec<IndexEntry>) -> Vec<KeyValue> {
 
 fn load(values: &ValueStore, found: Vec<IndexEntry>) -> Result<Vec<KeyValue>, Error> {
     let mut kvs = Vec::with_capacity(found.len());
-    values.read_many(found.iter().map(|entry| entry.revision), |_, record: &Record| {
+    values.read_many(found.iter().map(|entry| entry.revision), |record: &Record| {
         kvs.push(record.key_value())
     })?;
     Ok(kvs)

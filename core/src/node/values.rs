@@ -7,19 +7,19 @@
 //! - Unflushed records are in revision order.
 
 use super::block_cache::BlockCache;
+use super::unflushed::Unflushed;
 use crate::record::Record;
 use crate::revision::Revision;
 use crate::state::Values;
 use crate::storage::{RecordBlock, Records, StorageError};
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// All records of the store, for reading from any thread and writing from the apply thread.
 pub(super) struct ValueStore {
-    unflushed: RwLock<VecDeque<Arc<Record>>>,
+    unflushed: RwLock<Unflushed>,
     unflushed_bytes: AtomicUsize,
     flushed: Condvar,
     flushed_lock: Mutex<()>,
@@ -28,7 +28,9 @@ pub(super) struct ValueStore {
 }
 
 /// Bytes that a record takes in memory beside its payload.
-const RECORD_OVERHEAD_BYTES: usize = 160;
+const RECORD_OVERHEAD_BYTES: usize = 176;
+/// Records that are looked at in one hold of the lock.
+const CHUNK: usize = 256;
 
 impl ValueStore {
     /// Over `records`, with a cache of `cache_bytes_max`.
@@ -55,39 +57,43 @@ impl ValueStore {
 
     /// The record at `revision`; `None` if it was never stored or was reclaimed.
     pub(super) fn find(&self, revision: Revision) -> Result<Option<Record>, StorageError> {
-        if let Some(record) = find_in(&self.unflushed.read(), revision) {
+        if let Some(record) = self.unflushed.read().get(revision) {
             return Ok(Some(record.as_ref().clone()));
         }
         Ok(self.block(revision)?.and_then(|block| block.get(revision).cloned()))
     }
 
-    /// Reads many records. Revisions that follow each other closely share one block, so that a page of keys that
-    /// were written together costs few look-ups. `visit` gets the position in `revisions` and the record.
+    /// Reads many records, in the order of `revisions`. Those that follow each other closely share one block, so that
+    /// a page of keys that were written together costs few look-ups. `visit` is quick: it may run under the lock that
+    /// the apply thread needs.
     ///
     /// # Errors
     /// The medium failed, or a record that must exist is missing.
     pub(super) fn read_many(
         &self,
-        revisions: impl ExactSizeIterator<Item = Revision>,
-        mut visit: impl FnMut(usize, &Record),
+        revisions: impl Iterator<Item = Revision>,
+        mut visit: impl FnMut(&Record),
     ) -> Result<(), StorageError> {
+        let mut revisions = revisions.peekable();
         let mut block: Option<Arc<RecordBlock>> = None;
-        for (position, revision) in revisions.enumerate() {
-            if let Some(record) = block.as_ref().and_then(|block| block.get(revision)) {
-                visit(position, record);
-                continue;
+        while revisions.peek().is_some() {
+            let first_unflushed = {
+                let unflushed = self.unflushed.read();
+                let first = unflushed.first().unwrap_or(Revision { main: i64::MAX, sub: 0 });
+                let mut near = 0;
+                for revision in std::iter::from_fn(|| revisions.next_if(|next| *next >= first)).take(CHUNK) {
+                    visit(unflushed.get_near(revision, &mut near).ok_or_else(|| missing(revision))?);
+                }
+                first
+            };
+            while let Some(revision) = revisions.next_if(|next| *next < first_unflushed) {
+                if let Some(record) = block.as_ref().and_then(|block| block.get(revision)) {
+                    visit(record);
+                    continue;
+                }
+                block = self.block(revision)?;
+                visit(block.as_ref().and_then(|block| block.get(revision)).ok_or_else(|| missing(revision))?);
             }
-            let unflushed = find_in(&self.unflushed.read(), revision).cloned();
-            if let Some(record) = unflushed {
-                visit(position, &record);
-                continue;
-            }
-            let found = self.block(revision)?;
-            match found.as_ref().and_then(|block| block.get(revision)) {
-                Some(record) => visit(position, record),
-                None => return Err(missing(revision)),
-            }
-            block = found;
         }
         Ok(())
     }
@@ -107,7 +113,7 @@ impl ValueStore {
         while next.main <= last {
             match self.unflushed_from(next) {
                 // Everything published is in the record store up to the boundary: a flush stores before it forgets.
-                Unflushed::StartsAt(boundary) => {
+                NextRecords::StartAt(boundary) => {
                     let mut stopped = false;
                     self.records.scan(next.main, last.min(boundary.main), &mut |record| {
                         if record.revision < next || record.revision >= boundary {
@@ -122,7 +128,7 @@ impl ValueStore {
                     }
                     next = boundary;
                 }
-                Unflushed::Holds(chunk) => {
+                NextRecords::Are(chunk) => {
                     let Some(newest) = chunk.last() else { return Ok(()) };
                     next = Revision { sub: newest.revision.sub + 1, ..newest.revision };
                     for record in &chunk {
@@ -137,38 +143,25 @@ impl ValueStore {
     }
 
     /// What the memory says of `next` and after it.
-    fn unflushed_from(&self, next: Revision) -> Unflushed {
-        const CHUNK: usize = 256;
+    fn unflushed_from(&self, next: Revision) -> NextRecords {
         let unflushed = self.unflushed.read();
-        match unflushed.front() {
-            None => Unflushed::StartsAt(Revision { main: i64::MAX, sub: 0 }),
-            Some(front) if front.revision > next => Unflushed::StartsAt(front.revision),
-            Some(_) => {
-                let start = unflushed.partition_point(|record| record.revision < next);
-                Unflushed::Holds(unflushed.iter().skip(start).take(CHUNK).cloned().collect())
-            }
+        match unflushed.first() {
+            None => NextRecords::StartAt(Revision { main: i64::MAX, sub: 0 }),
+            Some(first) if first > next => NextRecords::StartAt(first),
+            Some(_) => NextRecords::Are(unflushed.from(next).take(CHUNK).cloned().collect()),
         }
     }
 
     /// The unflushed records up to and including main revision `last`.
     pub(super) fn unflushed_up_to(&self, last: i64) -> Vec<Arc<Record>> {
-        let unflushed = self.unflushed.read();
-        unflushed.iter().take_while(|record| record.revision.main <= last).cloned().collect()
+        self.unflushed.read().up_to(last).cloned().collect()
     }
 
     /// Forgets unflushed records up to and including main revision `last`: the record store has them.
     pub(super) fn forget_up_to(&self, last: i64) {
-        let mut freed = 0;
-        let kept = {
-            let mut unflushed = self.unflushed.write();
-            let keep_from = unflushed.partition_point(|record| record.revision.main <= last);
-            let kept = unflushed.split_off(keep_from);
-            std::mem::replace(&mut *unflushed, kept)
-        };
-        for record in &kept {
-            freed += record_bytes(record);
-        }
-        drop(kept);
+        let forgotten = self.unflushed.write().split_up_to(last);
+        let freed = forgotten.up_to(last).map(|record| record_bytes(record)).sum();
+        drop(forgotten);
         self.unflushed_bytes.fetch_sub(freed, Ordering::AcqRel);
         self.wake_waiters();
     }
@@ -200,16 +193,16 @@ impl ValueStore {
 }
 
 /// Where a scan finds its next records.
-enum Unflushed {
+enum NextRecords {
     /// In the record store, below this revision.
-    StartsAt(Revision),
-    /// Here; nothing if the scan has passed the newest record.
-    Holds(Vec<Arc<Record>>),
+    StartAt(Revision),
+    /// These, from memory; none if the scan has passed the newest record.
+    Are(Vec<Arc<Record>>),
 }
 
 impl Values for ValueStore {
     fn load(&self, revision: Revision) -> Result<Arc<Record>, StorageError> {
-        if let Some(record) = find_in(&self.unflushed.read(), revision) {
+        if let Some(record) = self.unflushed.read().get(revision) {
             return Ok(record.clone());
         }
         let block = self.block(revision)?;
@@ -221,7 +214,7 @@ impl Values for ValueStore {
 
     fn store(&self, record: Arc<Record>) {
         self.unflushed_bytes.fetch_add(record_bytes(&record), Ordering::AcqRel);
-        self.unflushed.write().push_back(record);
+        self.unflushed.write().push(record);
     }
 }
 
@@ -229,14 +222,6 @@ impl std::fmt::Debug for ValueStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ValueStore").field("unflushed_bytes", &self.unflushed_bytes()).finish_non_exhaustive()
     }
-}
-
-fn find_in(unflushed: &VecDeque<Arc<Record>>, revision: Revision) -> Option<&Arc<Record>> {
-    if unflushed.front().is_none_or(|first| first.revision > revision) {
-        return None;
-    }
-    let position = unflushed.binary_search_by_key(&revision, |record| record.revision).ok()?;
-    unflushed.get(position)
 }
 
 fn record_bytes(record: &Record) -> usize {

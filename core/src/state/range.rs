@@ -3,7 +3,8 @@
 //! # Invariants
 //! - One step visits no more than [`STEP_KEYS`] keys, or counts [`COUNT_STEP_KEYS`], and skips whole subtrees beside
 //!   them, so that nobody waits long for the index.
-//! - Keys are copied out under the lock, into one buffer a page; everything else happens after it.
+//! - Keys are copied out under the lock, into one buffer a page, where no record will be read that has them;
+//!   everything else happens after it.
 
 use super::key_index::{At, KeyIndex, Version};
 use super::{IndexEntry, RangeOutcome};
@@ -79,6 +80,8 @@ pub(super) struct Walk<'a> {
     pub(super) range: &'a KeyRange,
     pub(super) at: i64,
     pub(super) descending: bool,
+    /// Whether the keys are wanted, or only what is known of them.
+    pub(super) keys: bool,
 }
 
 /// Appends up to `max` keys (no more than [`STEP_KEYS`]) to `out`, in one step. Returns the last one's key if there
@@ -100,15 +103,15 @@ pub(super) fn page(
     let mut found = Vec::with_capacity(max.min(16));
     let last = lookup.step(|index| {
         index.visit(walk, max, &mut |key, version| {
+            let key = if walk.keys { key } else { &[] };
             keys.extend_from_slice(key);
             found.push((key.len(), version));
         })
     });
     let mut keys = keys.freeze();
-    out.reserve(found.len());
-    for (length, version) in found {
-        out.push(entry(keys.split_to(length), version));
-    }
+    out.extend(found.into_iter().map(|(length, version)| {
+        entry(if length > 0 { keys.split_to(length) } else { Bytes::new() }, version)
+    }));
     last
 }
 
@@ -139,7 +142,7 @@ pub(super) fn find(lookup: &mut impl Lookup, request: RangeRequest, at: i64) -> 
     let mut found = Vec::new();
     let mut range = request.range.clone();
     while found.len() < max {
-        let walk = Walk { range: &range, at, descending: false };
+        let walk = Walk { range: &range, at, descending: false, keys: request.answers_from_index() };
         match page(lookup, &walk, max - found.len(), &mut found) {
             Some(last) => range = rest(&range, &last, false),
             None => break,

@@ -166,7 +166,7 @@ impl StateReader {
         out: &mut Vec<IndexEntry>,
     ) -> Result<bool, Error> {
         let rest = after.map(|after| range::rest(range, after, descending));
-        let walk = Walk { range: rest.as_ref().unwrap_or(range), at, descending };
+        let walk = Walk { range: rest.as_ref().unwrap_or(range), at, descending, keys: true };
         let last = range::page(&mut &*self.0, &walk, max, out);
         self.0.check_readable(at)?;
         Ok(last.is_some())

@@ -98,7 +98,7 @@ impl Before<'_> {
         let mut is_absent = true;
         let mut rest: KeyRange = compare.range.clone();
         loop {
-            let walk = Walk { range: &rest, at: self.at, descending: false };
+            let walk = Walk { range: &rest, at: self.at, descending: false, keys: true };
             let last = range::page(&mut &*self.shared, &walk, range::STEP_KEYS, &mut found);
             is_absent &= found.is_empty();
             for entry in found.drain(..) {

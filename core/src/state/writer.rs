@@ -94,7 +94,7 @@ impl<'a> Writer<'a> {
         let mut range = range.clone();
         let mut found: Vec<IndexEntry> = Vec::new();
         loop {
-            let walk = range::Walk { range: &range, at: i64::MAX, descending: false };
+            let walk = range::Walk { range: &range, at: i64::MAX, descending: false, keys: true };
             let last = range::page(self, &walk, STEP_KEYS, &mut found);
             for entry in found.drain(..) {
                 deleted(entry.revision);

@@ -41,20 +41,20 @@ impl Kv {
         Self { connection, node }
     }
 
-    /// Reads a range that fits one message.
-    async fn read_range(&self, request: RangeRequest) -> Result<RangeResponse, RangeFailure> {
+    /// Reads a range that fits one message, and tells how many words that takes.
+    async fn read_range(&self, request: RangeRequest) -> Result<(RangeResponse, usize), RangeFailure> {
         let bytes_max = self.connection.thread.config.reply_bytes_max;
         let mut pages = Pages::new(self.node.clone(), request, RANGE_KEYS);
         let Some(mut response) = pages.next().await? else { return Err(Error::Canceled.into()) };
-        let mut bytes = size::range_response(&response) * 8;
-        while bytes <= bytes_max
+        let mut words = size::range_response(&response);
+        while words * 8 <= bytes_max
             && let Some(page) = pages.next().await?
         {
-            bytes += size::key_values(&page.kvs) * 8;
+            words += size::key_values(&page.kvs);
             response.kvs.extend(page.kvs);
             response.more = page.more;
         }
-        if bytes > bytes_max { Err(RangeFailure::TooLarge) } else { Ok(response) }
+        if words * 8 > bytes_max { Err(RangeFailure::TooLarge) } else { Ok((response, words)) }
     }
 
     /// Sends a range in pieces and returns it without its pairs.
@@ -135,9 +135,9 @@ impl kv::Server for Kv {
         link.room().await;
         let work = async { Ok(self.read_range(wire::kv::get_range_request(request)?).await) };
         match self.connection.read(request.get_deadline_ms(), work).await {
-            Ok(Ok(response)) => {
+            Ok(Ok((response, words))) => {
                 link.room().await;
-                link.expect_words(size::range_response(&response));
+                link.expect_words(words);
                 wire::kv::put_range_response(&response, results.get().init_ok());
             }
             Ok(Err(RangeFailure::TooLarge)) => {

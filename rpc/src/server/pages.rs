@@ -60,6 +60,9 @@ impl Pages {
             return;
         };
         self.done = !page.more || self.allowed == Some(0);
+        if self.done {
+            return;
+        }
         let mut start = BytesMut::with_capacity(last.key.len() + 1);
         start.put_slice(&last.key);
         start.put_u8(0);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Runs until dropped.
 #[derive(Debug)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     endpoint: String,
 }
@@ -16,7 +16,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The program cannot be started or does not become ready.
-    pub fn start(program: &Path, data_dir: &Path) -> io::Result<Self> {
+    pub(crate) fn start(program: &Path, data_dir: &Path) -> io::Result<Self> {
         let mut child = Command::new(program)
             .args(["serve", "--listen-client-urls", "coffer://127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
@@ -41,12 +41,12 @@ impl Daemon {
     }
 
     /// Where it listens.
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }

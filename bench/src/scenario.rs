@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Scenario {
+pub(crate) enum Scenario {
     /// Write random keys.
     Put,
     /// Read one key, linearizable.
@@ -56,7 +56,7 @@ impl fmt::Display for Scenario {
 
 impl Scenario {
     /// Keys to load before the run, unless told otherwise.
-    pub fn keys(self) -> u64 {
+    pub(crate) fn keys(self) -> u64 {
         match self {
             Self::Put | Self::WatchFanout | Self::LeaseKeepalive => 0,
             Self::LeaseExpiry => 100_000,
@@ -66,7 +66,7 @@ impl Scenario {
     }
 
     /// Watchers, unless told otherwise.
-    pub fn watchers(self) -> usize {
+    pub(crate) fn watchers(self) -> usize {
         match self {
             Self::WatchFanout => 100,
             Self::WatchMany => 10_000,
@@ -75,22 +75,22 @@ impl Scenario {
     }
 
     /// Whether the measured operations are events rather than calls.
-    pub fn counts_events(self) -> bool {
+    pub(crate) fn counts_events(self) -> bool {
         matches!(self, Self::WatchFanout | Self::WatchMany)
     }
 }
 
 /// Sizes of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    pub keys: u64,
-    pub watchers: usize,
-    pub value_bytes: usize,
+pub(crate) struct Setup {
+    pub(crate) keys: u64,
+    pub(crate) watchers: usize,
+    pub(crate) value_bytes: usize,
 }
 
 /// What all callers share.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     setup: Setup,
     value: Bytes,
     events: Arc<AtomicU64>,
@@ -98,7 +98,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Events that all watchers have received so far.
-    pub fn events(&self) -> u64 {
+    pub(crate) fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
 }
@@ -108,7 +108,7 @@ fn key(number: u64) -> Bytes {
 }
 
 /// Loads the keys and starts the watchers.
-pub async fn prepare(
+pub(crate) async fn prepare(
     scenario: Scenario,
     setup: Setup,
     clients: Arc<[Client]>,
@@ -199,7 +199,7 @@ async fn start_watchers(
 
 /// One caller.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     scenario: Scenario,
     prepared: Prepared,
     client: Client,
@@ -212,13 +212,13 @@ pub struct Worker {
 
 impl Worker {
     /// Caller `number`.
-    pub fn new(scenario: Scenario, prepared: Prepared, client: Client, number: u64) -> Self {
+    pub(crate) fn new(scenario: Scenario, prepared: Prepared, client: Client, number: u64) -> Self {
         let random = SmallRng::seed_from_u64(number);
         Self { scenario, prepared, client, number, random, lease: LeaseId::NONE, mod_revision: 0 }
     }
 
     /// One operation.
-    pub async fn operation(&mut self) -> Result<(), Error> {
+    pub(crate) async fn operation(&mut self) -> Result<(), Error> {
         match self.scenario {
             Scenario::Put | Scenario::LeaseExpiry => {
                 let number = self.random.random_range(0..100_000);

@@ -35,7 +35,7 @@ pub enum SortOrder {
 
 /// What a range is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum SortTarget {
     #[default]
     Key,
@@ -173,7 +173,7 @@ pub struct DeleteRangeResponse {
 
 /// How a compare relates the stored to the given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum CompareResult {
     Equal,
     Greater,
@@ -183,7 +183,7 @@ pub enum CompareResult {
 
 /// What a compare looks at, and what it compares with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum CompareTarget {
     Version(i64),
     Create(i64),
@@ -205,7 +205,7 @@ pub struct Compare {
 
 /// One operation of a txn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum TxnOp {
     Range(RangeRequest),
     Put(PutRequest),
@@ -226,7 +226,7 @@ pub struct TxnRequest {
 
 /// Answer to one [`TxnOp`]. Headers inside a txn carry the revision only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum TxnOpResponse {
     Range(RangeResponse),
     Put(PutResponse),

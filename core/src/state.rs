@@ -77,7 +77,7 @@ pub struct RequestId {
 
 /// What the log carries for the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum Command {
     Put(PutRequest),
     DeleteRange(DeleteRangeRequest),
@@ -141,7 +141,7 @@ pub struct RangeOutcome {
 
 /// The result of a command that did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum Outcome {
     Range(RangeOutcome),
     Put { prev: Option<Revision> },
@@ -165,7 +165,7 @@ pub struct Event {
 
 /// What happened to a lease, for the clock that counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum LeaseChange {
     Granted { id: LeaseId, ttl_s: i64 },
     Removed { id: LeaseId },

@@ -128,7 +128,7 @@ pub struct WatchResponse {
 
 /// The kinds of [`WatchResponse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the variants say what they are")]
 pub enum WatchKind {
     Created,
     Events {

@@ -59,7 +59,6 @@ struct Shared {
     _thread: ClientThread,
 }
 
-#[allow(clippy::missing_errors_doc)]
 impl Client {
     /// Connects to the first endpoint that answers, on a thread of its own.
     ///

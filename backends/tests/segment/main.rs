@@ -1,0 +1,8 @@
+//! The segment backend from outside: the conformance suite on two kinds of disk, its log, its files, and consensus on it.
+
+mod conformance;
+mod conformance_files;
+mod consensus;
+mod format;
+mod log;
+mod open;

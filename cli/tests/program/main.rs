@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod import_export;
+mod kill;
 mod kv;
 mod lease;
 mod maintenance;

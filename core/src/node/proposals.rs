@@ -79,7 +79,8 @@ impl Proposals {
         drop(self.consensus.set(consensus));
     }
 
-    /// Proposes a command and waits for its outcome. Dropping the future does not cancel the proposal.
+    /// Proposes a command and waits for its outcome. Dropping the future does not cancel the proposal; one that is
+    /// kept without being polled may hold it back until another proposal or the end of an entry takes it along.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] and [`Error::Stopped`] before anything happened; what the proposal's entry failed

@@ -99,19 +99,21 @@ pub(super) fn page(
         return None;
     }
     let max = max.min(STEP_KEYS);
-    let mut keys = BytesMut::new();
-    let mut found = Vec::with_capacity(max.min(16));
+    let start = out.len();
+    let (mut keys, mut lengths) = (BytesMut::new(), Vec::new());
     let last = lookup.step(|index| {
         index.visit(walk, max, &mut |key, version| {
-            let key = if walk.keys { key } else { &[] };
-            keys.extend_from_slice(key);
-            found.push((key.len(), version));
+            if walk.keys {
+                keys.extend_from_slice(key);
+                lengths.push(key.len());
+            }
+            out.push(entry(Bytes::new(), version));
         })
     });
     let mut keys = keys.freeze();
-    out.extend(found.into_iter().map(|(length, version)| {
-        entry(if length > 0 { keys.split_to(length) } else { Bytes::new() }, version)
-    }));
+    for (entry, length) in out[start..].iter_mut().zip(lengths) {
+        entry.key = keys.split_to(length);
+    }
     last
 }
 

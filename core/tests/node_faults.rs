@@ -11,7 +11,9 @@ use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
 use coffer_runtime::block_on;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use std::fs;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -43,14 +45,14 @@ fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'sta
 /// Stops whoever passes until the test lets it go on, and tells the test that somebody came.
 struct Gate {
     closed: AtomicBool,
-    came: Sender<()>,
+    came: Sender<PathBuf>,
     go: Mutex<Receiver<()>>,
 }
 
 /// The test's side of a gate.
 struct Keeper {
     gate: Arc<Gate>,
-    came: Receiver<()>,
+    came: Receiver<PathBuf>,
     go: Sender<()>,
 }
 
@@ -63,7 +65,8 @@ fn gate() -> Keeper {
 impl Gate {
     fn pass(&self) {
         if self.closed.load(Ordering::Acquire) {
-            let _ = self.came.send(());
+            let thread = fs::read_link("/proc/thread-self").expect("proc is mounted");
+            let _ = self.came.send(Path::new("/proc").join(thread));
             let _ = self.go.lock().recv_timeout(PATIENCE);
         }
     }
@@ -74,8 +77,9 @@ impl Keeper {
         self.gate.closed.store(true, Ordering::Release);
     }
 
-    fn wait(&self) {
-        self.came.recv_timeout(PATIENCE).expect("somebody comes to the gate");
+    /// Waits until somebody comes, and gives that thread's folder in /proc.
+    fn wait(&self) -> PathBuf {
+        self.came.recv_timeout(PATIENCE).expect("somebody comes to the gate")
     }
 
     fn open(&self) {
@@ -224,9 +228,13 @@ fn a_shutdown_does_not_wait_for_room_that_nobody_makes() {
         let node = node.clone();
         thread::spawn(move || node.shutdown())
     };
-    flushes.wait();
+    let makes_room = flushes.wait();
     flushes.open();
-    thread::sleep(Duration::from_millis(100)); // the flush ends, and with it the thread that makes room
+    in_time("the thread that makes room", move || {
+        while makes_room.exists() {
+            thread::yield_now();
+        }
+    });
     writes.open();
     in_time("a shutdown", move || stopping.join().expect("no panic"));
     for put in puts {

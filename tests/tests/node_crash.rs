@@ -165,11 +165,14 @@ impl Caller {
     }
 }
 
-fn size(pair: &Option<Pair>) -> Option<(usize, i64)> {
+/// Bytes of a value, and its version: what a failure tells of a pair.
+type Size = (usize, i64);
+
+fn size(pair: &Option<Pair>) -> Option<Size> {
     pair.as_ref().map(|pair| (pair.value.len(), pair.version))
 }
 
-fn size_of(known: &Known) -> (Option<(usize, i64)>, Option<Option<(usize, i64)>>) {
+fn size_of(known: &Known) -> (Option<Size>, Option<Option<Size>>) {
     (size(&known.acknowledged), known.perhaps.as_ref().map(size))
 }
 

@@ -98,7 +98,7 @@ fn import_and_kill(mut daemon: Daemon, round: u64, acked: &Path, after: u64, sen
     daemon.signal(Signal::KILL);
     daemon.wait();
     // The writer is gone already if the import gave up before everything was sent.
-    drop(killed.send(()));
+    let _ = killed.send(());
     let output = import.wait_with_output().expect("the import ends");
     writer.join().expect("the writer ends");
 

@@ -113,8 +113,8 @@ impl Store {
         let reader = self.reader();
         let outcome = reader.range(RangeRequest::new(KeyRange::all()), at).unwrap();
         let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-        let value = |revision| text(&self.values.load(revision).unwrap().value);
-        outcome.found.iter().map(|entry| (text(&entry.key), value(entry.revision))).collect()
+        let records = outcome.found.iter().map(|entry| self.values.load(entry.revision).unwrap());
+        records.map(|record| (text(&record.key), text(&record.value))).collect()
     }
 
     /// Prunes everything that can be pruned, in slices of `keys_max`.
@@ -144,8 +144,9 @@ pub(crate) fn between(start: &str, end: &str) -> KeyRange {
     KeyRange::between(Bytes::copy_from_slice(start.as_bytes()), Bytes::copy_from_slice(end.as_bytes()))
 }
 
+/// A range of keys only, so that its outcome has them.
 pub(crate) fn read(range: KeyRange) -> TxnOp {
-    TxnOp::Range(RangeRequest::new(range))
+    TxnOp::Range(RangeRequest { keys_only: true, ..RangeRequest::new(range) })
 }
 
 pub(crate) fn write(key: &str, value: &str) -> TxnOp {

@@ -253,8 +253,10 @@ impl Draft {
 }
 
 pub(crate) fn find(content: &Content, request: &RangeRequest) -> RangeOutcome {
+    // Several records that will be read have their keys themselves.
+    let has_keys = request.answers_from_index() || request.range.is_single();
     let all = content.iter().filter(|(key, _)| request.range.contains(key)).map(|(key, pair)| IndexEntry {
-        key: key.clone(),
+        key: if has_keys { key.clone() } else { Bytes::new() },
         revision: pair.revision,
         create_revision: pair.create,
         version: pair.version,

@@ -9,8 +9,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("coffer-core", &["coffer-runtime"]),
     ("coffer-backends", &["coffer-core", "coffer-runtime"]),
     ("coffer-rpc", &["coffer-core", "coffer-runtime"]),
+    ("coffer-etcd", &["coffer-core", "coffer-runtime"]),
     ("coffer", &["coffer-rpc", "coffer-backends", "coffer-core", "coffer-runtime"]),
-    ("coffer-cli", &["coffer", "coffer-rpc", "coffer-core", "coffer-runtime"]),
+    ("coffer-cli", &["coffer", "coffer-rpc", "coffer-etcd", "coffer-core", "coffer-runtime"]),
 ];
 
 /// Crates for tests and measurements may depend on everything.
@@ -23,6 +24,8 @@ const CONFINED: &[(&str, &str)] = &[
     ("openraft-rt", "coffer-core"),
     ("capnp", "coffer-rpc"),
     ("capnp-rpc", "coffer-rpc"),
+    ("tonic", "coffer-etcd"),
+    ("hyper", "coffer-etcd"),
     ("clap", "coffer-cli"),
 ];
 

@@ -79,7 +79,6 @@ impl Bench {
         self.time("count", places, |_| index.count_live(&prefix))?;
         let page = self.page;
         self.time("page", places, |key| read_page(&index, key, At::Newest, page))?;
-        self.time("page_descending", places, |key| read_page_descending(&index, key, page))?;
 
         // The moment just before some keys changed, as a client sees it that reads a list in pages.
         let before = At::Revision(newest);
@@ -207,18 +206,6 @@ fn read_page(index: &KeyIndex, key: &Bytes, at: At, page: usize) -> (u64, i64) {
         if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     (index.count(&range, at), sum)
-}
-
-/// The page that ends before `key`, backwards.
-fn read_page_descending(index: &KeyIndex, key: &Bytes, page: usize) -> i64 {
-    let range = KeyRange::between(&b"/registry/"[..], key.clone());
-    let (mut sum, mut left) = (0, page);
-    index.walk_descending(&range, At::Newest, &mut |_, version| {
-        sum += version.revision.main;
-        left -= 1;
-        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    sum
 }
 
 /// Resident memory of this process. Memory that an earlier case left to the allocator hides some of its growth.

@@ -155,18 +155,27 @@ impl KeyIndex {
     /// Visits the keys of `range` that are live at a moment, ascending, until the visitor breaks.
     ///
     /// Subtrees without a live key are skipped if none was live at the moment either. The visitor's key is lent.
-    pub fn walk(&self, range: &KeyRange, at: At, visit: &mut dyn FnMut(&[u8], Version) -> ControlFlow<()>) {
-        let _done_or_stopped = self.root.walk(walk::Span::of(range), at.main(), visit);
-    }
-
-    /// As [`walk`](Self::walk), from the last key of the range down to the first.
-    pub fn walk_descending(
+    pub fn walk<'v>(
         &self,
         range: &KeyRange,
         at: At,
-        visit: &mut dyn FnMut(&[u8], Version) -> ControlFlow<()>,
+        visit: &'v mut (dyn FnMut(&[u8], Version) -> ControlFlow<()> + 'v),
     ) {
-        let _done_or_stopped = self.root.walk_descending(walk::Span::of(range), at.main(), visit);
+        self.walk_some(range, at, usize::MAX, visit);
+    }
+
+    /// As [`walk`](Self::walk), but looks at no more than `looks_max` keys (at least one), visible or not. Returns the
+    /// key to go on from if it ended before the range did, because of that or because the visitor broke.
+    pub fn walk_some<'v>(
+        &self,
+        range: &KeyRange,
+        at: At,
+        looks_max: usize,
+        visit: &'v mut (dyn FnMut(&[u8], Version) -> ControlFlow<()> + 'v),
+    ) -> Option<Bytes> {
+        let mut walking = walk::Walking::new(at.main(), looks_max, visit);
+        let _done_or_stopped = self.root.walk(walk::Span::of(range), &mut walking);
+        walking.next
     }
 
     /// Drops what nobody can read at `compact_revision` or later, looking from key `from` on at no more than

@@ -1,10 +1,13 @@
 //! Walking the index in short steps: pages, counts, and what a range inside a txn finds.
 //!
 //! # Invariants
-//! - One step visits no more than [`STEP_KEYS`] keys, or counts [`COUNT_STEP_KEYS`], and skips whole subtrees beside
-//!   them, so that nobody waits long for the index.
+//! - One step looks at no more than [`STEP_KEYS`] keys (a count: and the rest of a leaf), visible or not, and skips
+//!   whole subtrees beside them, so that nobody waits long for the index, at whatever revision one reads.
 //! - Keys are copied out under the lock, into one buffer a page, where no record will be read that has them;
 //!   everything else happens after it.
+
+#[cfg(test)]
+mod tests;
 
 use super::key_index::{At, KeyIndex, Version};
 use super::{IndexEntry, RangeOutcome};
@@ -13,10 +16,8 @@ use crate::request::RangeRequest;
 use bytes::{Bytes, BytesMut};
 use std::ops::{Bound, ControlFlow};
 
-/// Keys that one step walks over, and index steps that a writer makes in one lock hold.
+/// Keys that one step looks at, and index steps that a writer makes in one lock hold.
 pub(super) const STEP_KEYS: usize = 512;
-/// Keys that a step of a count looks at: that is much quicker than visiting them.
-const COUNT_STEP_KEYS: usize = 4096;
 
 /// The index and how far it got. Written by the apply thread only, apart from pruning.
 #[derive(Debug)]
@@ -44,29 +45,6 @@ impl Indexed {
     fn moment(&self, at: i64) -> At {
         if at >= self.newest { At::Newest } else { At::Revision(at) }
     }
-
-    /// Visits up to `max` keys of `range` at `at`. Returns the last key visited if there may be more.
-    fn visit(&self, walk: &Walk<'_>, max: usize, visit: &mut dyn FnMut(&[u8], Version)) -> Option<Bytes> {
-        let at = self.moment(walk.at);
-        let mut left = max;
-        let mut last = None;
-        let mut step = |key: &[u8], version| {
-            visit(key, version);
-            left -= 1;
-            if left > 0 {
-                return ControlFlow::Continue(());
-            }
-            last = Some(Bytes::copy_from_slice(key));
-            ControlFlow::Break(())
-        };
-        if max > 0 {
-            match walk.descending {
-                false => self.keys.walk(walk.range, at, &mut step),
-                true => self.keys.walk_descending(walk.range, at, &mut step),
-            }
-        }
-        last
-    }
 }
 
 /// Lends the index for one step at a time, under whatever lock protects it.
@@ -79,42 +57,44 @@ pub(super) trait Lookup {
 pub(super) struct Walk<'a> {
     pub(super) range: &'a KeyRange,
     pub(super) at: i64,
-    pub(super) descending: bool,
     /// Whether the keys are wanted, or only what is known of them.
     pub(super) keys: bool,
 }
 
-/// Appends up to `max` keys (no more than [`STEP_KEYS`]) to `out`, in one step. Returns the last one's key if there
-/// may be more.
+/// Appends up to `max` keys to `out`, in one step: fewer, even none, where it meets many that are not visible.
+/// Returns the key to go on from if the step ended before the range did.
 pub(super) fn page(
     lookup: &mut impl Lookup,
     walk: &Walk<'_>,
     max: usize,
     out: &mut Vec<IndexEntry>,
 ) -> Option<Bytes> {
+    if max == 0 {
+        return None;
+    }
     if walk.range.is_single() {
         let key = walk.range.start();
         let version = lookup.step(|index| index.version(key, walk.at));
-        out.extend(version.filter(|_| max > 0).map(|version| entry(key.clone(), version)));
+        out.extend(version.map(|version| entry(key.clone(), version)));
         return None;
     }
-    let max = max.min(STEP_KEYS);
     let start = out.len();
     let (mut keys, mut lengths) = (BytesMut::new(), Vec::new());
-    let last = lookup.step(|index| {
-        index.visit(walk, max, &mut |key, version| {
+    let next = lookup.step(|index| {
+        index.keys.walk_some(walk.range, index.moment(walk.at), STEP_KEYS, &mut |key, version| {
             if walk.keys {
                 keys.extend_from_slice(key);
                 lengths.push(key.len());
             }
             out.push(entry(Bytes::new(), version));
+            if out.len() - start < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })
     });
     let mut keys = keys.freeze();
     for (entry, length) in out[start..].iter_mut().zip(lengths) {
         entry.key = keys.split_to(length);
     }
-    last
+    next
 }
 
 /// Counts the keys of a range: in one step where little was created or deleted since, else in some more.
@@ -122,9 +102,8 @@ pub(super) fn count(lookup: &mut impl Lookup, range: &KeyRange, at: i64) -> u64 
     if range.is_single() {
         return lookup.step(|index| index.version(range.start(), at)).is_some().into();
     }
-    let mut step = |range: &KeyRange| {
-        lookup.step(|index| index.keys.count_some(range, index.moment(at), COUNT_STEP_KEYS))
-    };
+    let mut step =
+        |range: &KeyRange| lookup.step(|index| index.keys.count_some(range, index.moment(at), STEP_KEYS));
     let (mut count, mut next) = step(range);
     while let Some(start) = next {
         let (more, then) = step(&starting_at(range, start));
@@ -144,9 +123,9 @@ pub(super) fn find(lookup: &mut impl Lookup, request: RangeRequest, at: i64) -> 
     let mut found = Vec::new();
     let mut range = request.range.clone();
     while found.len() < max {
-        let walk = Walk { range: &range, at, descending: false, keys: request.answers_from_index() };
+        let walk = Walk { range: &range, at, keys: request.answers_from_index() };
         match page(lookup, &walk, max - found.len(), &mut found) {
-            Some(last) => range = rest(&range, &last, false),
+            Some(next) => range = starting_at(&range, next),
             None => break,
         }
     }
@@ -155,16 +134,8 @@ pub(super) fn find(lookup: &mut impl Lookup, request: RangeRequest, at: i64) -> 
     RangeOutcome { request, found, count: count as i64 }
 }
 
-/// What is left of a range after `last`.
-pub(super) fn rest(range: &KeyRange, last: &[u8], descending: bool) -> KeyRange {
-    if descending {
-        return KeyRange::between(range.start().clone(), Bytes::copy_from_slice(last));
-    }
-    starting_at(range, [last, &[0]].concat().into())
-}
-
 /// The part of a range of several keys from `start` on.
-fn starting_at(range: &KeyRange, start: Bytes) -> KeyRange {
+pub(super) fn starting_at(range: &KeyRange, start: Bytes) -> KeyRange {
     match range.end_bound() {
         Bound::Unbounded => KeyRange::from(start),
         Bound::Excluded(end) => KeyRange::between(start, Bytes::copy_from_slice(end)),

@@ -5,12 +5,11 @@
 //! - Below the compact revision nothing is readable, except at exactly a pinned revision.
 //! - Each lock hold is one short step; a step never waits for a medium.
 
-use super::IndexEntry;
 use super::apply::State;
 use super::key_index::Version;
 use super::lessor::Lessor;
 use super::pins::{Pins, ReadPin};
-use super::range::{self, Indexed, Lookup, Walk};
+use super::range::{self, Indexed, Lookup};
 use super::{Outcome, RangeOutcome, Values, txn};
 use crate::error::Error;
 use crate::key_range::KeyRange;
@@ -151,31 +150,10 @@ impl StateReader {
         self.0.index.read().version(key, at)
     }
 
-    /// Appends up to `max` keys of `range` at `at` to `out`, from the first one behind `after` in the direction of
-    /// the walk, in one short step: it may end early, after some hundred keys. Returns whether there may be more.
-    ///
-    /// # Errors
-    /// [`Error::Compacted`] if `at` lies below the compact revision and is not pinned.
-    pub fn page(
-        &self,
-        range: &KeyRange,
-        at: i64,
-        after: Option<&[u8]>,
-        max: usize,
-        descending: bool,
-        out: &mut Vec<IndexEntry>,
-    ) -> Result<bool, Error> {
-        let rest = after.map(|after| range::rest(range, after, descending));
-        let walk = Walk { range: rest.as_ref().unwrap_or(range), at, descending, keys: true };
-        let last = range::page(&mut &*self.0, &walk, max, out);
-        self.0.check_readable(at)?;
-        Ok(last.is_some())
-    }
-
     /// The number of keys in `range` at `at`. O(log n) for recent revisions, else in many short steps.
     ///
     /// # Errors
-    /// As [`page`](Self::page).
+    /// [`Error::Compacted`] if `at` lies below the compact revision and is not pinned.
     pub fn count(&self, range: &KeyRange, at: i64) -> Result<i64, Error> {
         let count = range::count(&mut &*self.0, range, at);
         self.0.check_readable(at)?;
@@ -185,7 +163,7 @@ impl StateReader {
     /// All that the index knows of the answer to `request` at `at`: the revision asked for is the caller's business.
     ///
     /// # Errors
-    /// As [`page`](Self::page).
+    /// As [`count`](Self::count).
     pub fn range(&self, request: RangeRequest, at: i64) -> Result<RangeOutcome, Error> {
         let outcome = range::find(&mut &*self.0, request, at);
         self.0.check_readable(at)?;
@@ -246,11 +224,6 @@ impl StateReader {
     /// Number of live keys.
     pub fn keys_live(&self) -> u64 {
         self.0.index.read().keys.keys_live()
-    }
-
-    /// Bytes that the key index holds. Looks at the whole index: for statistics.
-    pub fn index_memory_bytes(&self) -> usize {
-        self.0.index.read().keys.memory_bytes()
     }
 }
 

@@ -98,8 +98,8 @@ impl Before<'_> {
         let mut is_absent = true;
         let mut rest: KeyRange = compare.range.clone();
         loop {
-            let walk = Walk { range: &rest, at: self.at, descending: false, keys: true };
-            let last = range::page(&mut &*self.shared, &walk, range::STEP_KEYS, &mut found);
+            let walk = Walk { range: &rest, at: self.at, keys: true };
+            let next = range::page(&mut &*self.shared, &walk, range::STEP_KEYS, &mut found);
             is_absent &= found.is_empty();
             for entry in found.drain(..) {
                 let version = Version {
@@ -112,8 +112,8 @@ impl Before<'_> {
                     return Ok(false);
                 }
             }
-            match last {
-                Some(last) => rest = range::rest(&rest, &last, false),
+            match next {
+                Some(next) => rest = range::starting_at(&rest, next),
                 None => return Ok(!is_absent || absent_matches(compare)),
             }
         }

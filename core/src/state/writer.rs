@@ -94,15 +94,15 @@ impl<'a> Writer<'a> {
         let mut range = range.clone();
         let mut found: Vec<IndexEntry> = Vec::new();
         loop {
-            let walk = range::Walk { range: &range, at: i64::MAX, descending: false, keys: true };
-            let last = range::page(self, &walk, STEP_KEYS, &mut found);
+            let walk = range::Walk { range: &range, at: i64::MAX, keys: true };
+            let next = range::page(self, &walk, STEP_KEYS, &mut found);
             for entry in found.drain(..) {
                 deleted(entry.revision);
                 self.delete(entry.key);
                 count += 1;
             }
-            match last {
-                Some(last) => range = range::rest(&range, &last, false),
+            match next {
+                Some(next) => range = range::starting_at(&range, next),
                 None => return count,
             }
         }

@@ -16,36 +16,6 @@ fn filled(keys: usize) -> Store {
     store
 }
 
-fn page_through(reader: &StateReader, range: &KeyRange, at: i64, descending: bool) -> Vec<IndexEntry> {
-    let mut all: Vec<IndexEntry> = Vec::new();
-    loop {
-        let after = all.last().map(|entry| entry.key.clone());
-        if !reader.page(range, at, after.as_deref(), 300, descending, &mut all).unwrap() {
-            return all;
-        }
-    }
-}
-
-#[test]
-fn pages_join_without_gap_or_overlap_in_both_directions() {
-    let store = filled(2000);
-    let reader = store.reader();
-    let at = reader.revision();
-    for (range, expected) in
-        [(KeyRange::all(), 2000), (between("k000100", "k001100"), 1000), (KeyRange::from("k001999"), 1)]
-    {
-        let up = page_through(&reader, &range, at, false);
-        assert!(up.is_sorted_by(|a, b| a.key < b.key));
-        assert_eq!(up.len(), expected);
-        let mut down = page_through(&reader, &range, at, true);
-        down.reverse();
-        assert_eq!(up, down);
-    }
-    assert_eq!(page_through(&reader, &key("k000007"), at, false).len(), 1);
-    assert_eq!(page_through(&reader, &key("absent"), at, false).len(), 0);
-    assert_eq!(page_through(&reader, &KeyRange::all(), 101, false).len(), 100);
-}
-
 #[test]
 fn a_huge_deletion_is_seen_whole_or_not_at_all_and_stops_nobody() {
     let mut store = filled(50_000);
@@ -61,9 +31,9 @@ fn a_huge_deletion_is_seen_whole_or_not_at_all_and_stops_nobody() {
                     let pin = reader.pin();
                     let expected = if pin.revision() == before { 50_000 } else { 0 };
                     assert_eq!(reader.count(&KeyRange::all(), pin.revision()), Ok(expected));
-                    let mut page = Vec::new();
-                    reader.page(&KeyRange::all(), pin.revision(), None, 10, false, &mut page).unwrap();
-                    assert_eq!(page.len() as i64, expected.min(10));
+                    let request = RangeRequest { limit: 10, ..RangeRequest::new(KeyRange::all()) };
+                    let page = reader.range(request, pin.revision()).unwrap();
+                    assert_eq!((page.found.len() as i64, page.count), (expected.min(11), expected));
                     reads.fetch_add(1, Ordering::AcqRel);
                 }
             })

@@ -91,18 +91,28 @@ fn put_entry(main: i64, create_revision: i64, version: i64) -> DirectoryEntry {
     }
 }
 
-fn list(index: &KeyIndex, range: &KeyRange, at: At, descending: bool) -> Vec<(Vec<u8>, Version)> {
-    let mut found = Vec::new();
-    let mut visit = |key: &[u8], version: Version| {
-        found.push((key.to_vec(), version));
-        ControlFlow::Continue(())
-    };
-    if descending {
-        index.walk_descending(range, at, &mut visit);
-    } else {
-        index.walk(range, at, &mut visit);
+/// What a walk meets that looks at no more than `looks_max` keys at a time.
+fn list(index: &KeyIndex, range: &KeyRange, at: At, looks_max: usize) -> Vec<(Vec<u8>, Version)> {
+    let (mut found, mut rest) = (Vec::new(), Some(range.clone()));
+    while let Some(range) = rest {
+        let before = found.len();
+        let next = index.walk_some(&range, at, looks_max, &mut |key, version| {
+            found.push((key.to_vec(), version));
+            ControlFlow::Continue(())
+        });
+        assert!(found.len() - before <= looks_max);
+        assert!(next.as_ref().is_none_or(|next| next > range.start() && range.contains(next)));
+        rest = next.map(|next| from_key(&range, next));
     }
     found
+}
+
+/// The part of a range from `start` on.
+fn from_key(range: &KeyRange, start: Bytes) -> KeyRange {
+    match range.end_bound() {
+        Bound::Excluded(end) => KeyRange::between(start, Bytes::copy_from_slice(end)),
+        _ => KeyRange::from(start),
+    }
 }
 
 /// Prunes all keys in chunks.
@@ -226,11 +236,7 @@ impl Pair {
     fn count_in_steps(&self, range: &KeyRange, at: At) -> u64 {
         let (mut count, mut next) = self.index.count_some(range, at, 3);
         while let Some(start) = next {
-            let rest = match range.end_bound() {
-                Bound::Excluded(end) => KeyRange::between(start, Bytes::copy_from_slice(end)),
-                _ => KeyRange::from(start),
-            };
-            let (more, then) = self.index.count_some(&rest, at, 3);
+            let (more, then) = self.index.count_some(&from_key(range, start), at, 3);
             count += more;
             next = then;
         }
@@ -246,13 +252,14 @@ impl Pair {
 
     fn compare(&self, range: &KeyRange, at: At) {
         let expected = self.model.list(range, at.main());
-        assert_eq!(list(&self.index, range, at, false), expected);
+        for looks_max in [usize::MAX, 1, 11] {
+            assert_eq!(list(&self.index, range, at, looks_max), expected);
+        }
         assert_eq!(self.index.count(range, at), expected.len() as u64);
         assert_eq!(self.count_in_steps(range, at), expected.len() as u64);
         for (key, version) in &expected {
             assert_eq!(self.index.get(key, at.main()), Some(*version));
         }
-        assert!(list(&self.index, range, at, true).iter().rev().eq(&expected));
     }
 
     fn compare_all(&self) {
@@ -360,6 +367,40 @@ fn a_visitor_can_stop() {
         if seen == 33 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!(seen, 33);
+}
+
+#[test]
+fn a_walk_in_the_past_looks_at_no_more_keys_than_it_may() {
+    let mut index = KeyIndex::new();
+    let names = BTreeSet::from_iter((0..500).map(key_name));
+    for (main, name) in (2..).zip(&names) {
+        index.put(name, Revision::first(main), LeaseId::NONE);
+    }
+    // At revision 1 nothing is visible, and no subtree can be skipped: each has keys that came later.
+    let mut rest = KeyRange::all();
+    for chunk in names.iter().collect::<Vec<_>>().chunks(20).skip(1) {
+        let next = index.walk_some(&rest, At::Revision(1), 20, &mut |_, _| panic!("a visible key"));
+        assert_eq!(next.as_deref(), Some(&chunk[0][..]));
+        rest = from_key(&rest, next.unwrap());
+    }
+    assert_eq!(index.walk_some(&rest, At::Revision(1), 20, &mut |_, _| panic!("a visible key")), None);
+}
+
+#[test]
+fn a_walk_goes_on_behind_the_key_that_its_visitor_broke_at() {
+    let mut index = KeyIndex::new();
+    (0..300).for_each(|i| {
+        index.put(&key_name(i), Revision::first(i64::from(i) + 2), LeaseId::NONE);
+    });
+    let (mut found, mut rest) = (Vec::new(), Some(KeyRange::all()));
+    while let Some(range) = rest {
+        let next = index.walk_some(&range, At::Newest, 5, &mut |key, version| {
+            found.push((key.to_vec(), version));
+            if found.len() % 3 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        rest = next.map(|next| from_key(&range, next));
+    }
+    assert_eq!(found, list(&index, &KeyRange::all(), At::Newest, usize::MAX));
 }
 
 #[test]

@@ -33,7 +33,39 @@ impl Counting {
     }
 }
 
+/// A walk under way over the keys that are live after main revision `at`.
+pub(super) struct Walking<'v> {
+    at: i64,
+    /// How many more slots may be looked at.
+    looks_left: usize,
+    visit: &'v mut Visit<'v>,
+    /// Where to go on, if the walk ended before the span did.
+    pub(super) next: Option<Bytes>,
+}
+
 type Visit<'v> = dyn FnMut(&[u8], Version) -> ControlFlow<()> + 'v;
+
+impl<'v> Walking<'v> {
+    pub(super) fn new(at: i64, looks_max: usize, visit: &'v mut Visit<'v>) -> Self {
+        Self { at, looks_left: looks_max.max(1), visit, next: None }
+    }
+
+    /// Looks at one slot, and breaks where the walk ends.
+    fn look(&mut self, leaf: &Leaf, i: usize) -> ControlFlow<()> {
+        let key = leaf.keys.get(i);
+        if self.looks_left == 0 {
+            self.next = Some(Bytes::copy_from_slice(key));
+            return ControlFlow::Break(());
+        }
+        self.looks_left -= 1;
+        let Some(version) = leaf.slots[i].get(self.at) else { return ControlFlow::Continue(()) };
+        let done = (self.visit)(key, version);
+        if done.is_break() {
+            self.next = Some([key, &[0]].concat().into());
+        }
+        done
+    }
+}
 
 impl<'a> Span<'a> {
     pub(super) fn of(range: &'a KeyRange) -> Self {
@@ -84,30 +116,16 @@ impl Node {
     }
 
     /// Visits the live keys of the span, ascending.
-    pub(super) fn walk(&self, span: Span<'_>, at: i64, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    pub(super) fn walk(&self, span: Span<'_>, walking: &mut Walking<'_>) -> ControlFlow<()> {
         match self {
-            Node::Leaf(leaf) => span.slots(leaf).try_for_each(|i| visit_slot(leaf, i, at, visit)),
+            Node::Leaf(leaf) => span.slots(leaf).try_for_each(|i| walking.look(leaf, i)),
             Node::Inner(inner) => {
                 let children = span.children(inner);
+                let at = walking.at;
                 children
                     .clone()
                     .filter(|&i| !inner.summaries[i].is_dead_at(at))
-                    .try_for_each(|i| inner.children[i].walk(span.within(i, &children), at, visit))
-            }
-        }
-    }
-
-    /// Visits the live keys of the span, descending.
-    pub(super) fn walk_descending(&self, span: Span<'_>, at: i64, visit: &mut Visit<'_>) -> ControlFlow<()> {
-        match self {
-            Node::Leaf(leaf) => span.slots(leaf).rev().try_for_each(|i| visit_slot(leaf, i, at, visit)),
-            Node::Inner(inner) => {
-                let children = span.children(inner);
-                children
-                    .clone()
-                    .rev()
-                    .filter(|&i| !inner.summaries[i].is_dead_at(at))
-                    .try_for_each(|i| inner.children[i].walk_descending(span.within(i, &children), at, visit))
+                    .try_for_each(|i| inner.children[i].walk(span.within(i, &children), walking))
             }
         }
     }
@@ -139,12 +157,5 @@ impl Inner {
                 break;
             }
         }
-    }
-}
-
-fn visit_slot(leaf: &Leaf, i: usize, at: i64, visit: &mut Visit<'_>) -> ControlFlow<()> {
-    match leaf.slots[i].get(at) {
-        Some(version) => visit(leaf.keys.get(i), version),
-        None => ControlFlow::Continue(()),
     }
 }

@@ -24,6 +24,7 @@ pub mod lease_clock;
 mod leases;
 mod machine;
 mod maintenance;
+mod pages;
 mod proposals;
 mod range;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod unflushed;
 mod values;
 
 pub use config::NodeConfig;
+pub use pages::Pages;
 
 use crate::consensus::{Consensus, ConsensusConfig};
 use crate::error::Error;
@@ -154,9 +156,7 @@ impl Node {
     /// # Errors
     /// Bad requests, [`Error::Compacted`], [`Error::FutureRevision`], [`Error::NoLeader`]; a local fault.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        check::range(&request)?;
-        self.read_barrier(request.serializable).await?;
-        self.read(request)
+        self.range_within(request, usize::MAX).await
     }
 
     /// Writes one key.
@@ -363,8 +363,12 @@ impl Node {
         if serializable { Ok(()) } else { self.inner.consensus.read_barrier().await }
     }
 
-    fn read(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        range::read(&self.inner.reader, &self.inner.values, request, |revision| self.header_at(revision))
+    /// As [`range`](Self::range), but the answer ends with `more` behind the pair that reaches `bytes_max`.
+    async fn range_within(&self, request: RangeRequest, bytes_max: usize) -> Result<RangeResponse, Error> {
+        check::range(&request)?;
+        self.read_barrier(request.serializable).await?;
+        let Inner { reader, values, .. } = &*self.inner;
+        range::read(reader, values, request, bytes_max, |revision| self.header_at(revision))
             .map_err(|error| self.inner.fault(error))
     }
 

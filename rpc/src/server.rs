@@ -22,7 +22,6 @@ mod gate;
 mod kv;
 mod lease;
 mod maintenance;
-mod pages;
 mod stats;
 mod thread;
 mod watch;

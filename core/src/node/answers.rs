@@ -53,7 +53,7 @@ pub(super) fn txn(values: &ValueStore, outcome: Outcome, header: Header) -> Resu
 
 fn txn_op(values: &ValueStore, outcome: Outcome, header: Header) -> Result<TxnOpResponse, Error> {
     Ok(match outcome {
-        Outcome::Range(found) => TxnOpResponse::Range(range::finish(values, found, header)?),
+        Outcome::Range(found) => TxnOpResponse::Range(range::finish(values, found, usize::MAX, header)?),
         Outcome::Put { .. } => TxnOpResponse::Put(put(values, outcome, header)?),
         Outcome::DeleteRange { .. } => TxnOpResponse::DeleteRange(delete_range(values, outcome, header)?),
         Outcome::Txn { .. } => TxnOpResponse::Txn(txn(values, outcome, header)?),

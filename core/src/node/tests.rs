@@ -8,7 +8,7 @@ use bytes::Bytes;
 use coffer_runtime::block_on;
 use std::time::{Duration, Instant};
 
-fn open(disk: &MemoryDisk, boot: u64) -> Node {
+pub(super) fn open(disk: &MemoryDisk, boot: u64) -> Node {
     open_with(disk, NodeConfig { boot, ..NodeConfig::default() })
 }
 
@@ -21,7 +21,7 @@ fn put_request(key: &str, value: &str) -> PutRequest {
     PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..PutRequest::default() }
 }
 
-fn put(node: &Node, key: &str, value: &str) -> i64 {
+pub(super) fn put(node: &Node, key: &str, value: &str) -> i64 {
     block_on(node.put(put_request(key, value))).expect("a put succeeds").header.revision
 }
 
@@ -35,7 +35,7 @@ fn get(node: &Node, key: &str) -> Option<String> {
         .map(|kv| String::from_utf8(kv.value.to_vec()).expect("the test wrote text"))
 }
 
-fn all(node: &Node) -> RangeResponse {
+pub(super) fn all(node: &Node) -> RangeResponse {
     block_on(node.range(RangeRequest::new(KeyRange::all()))).expect("a read succeeds")
 }
 

@@ -65,7 +65,8 @@ impl ValueStore {
 
     /// Reads many records, in the order of `revisions`. Those that follow each other closely share one block, so that
     /// a page of keys that were written together costs few look-ups. `visit` is quick: it may run under the lock that
-    /// the apply thread needs.
+    /// the apply thread needs. The next revision is asked for once the record before it was visited, so that
+    /// `revisions` can end by what was found.
     ///
     /// # Errors
     /// The medium failed, or a record that must exist is missing.

@@ -1,20 +1,21 @@
 //! Keys and values.
 
 use super::connection::{Connection, Counted};
-use super::pages::Pages;
 use crate::schema::kv_capnp::{kv, range_sink};
 use crate::schema::types_capnp::error::Code;
 use crate::wire::{self, size};
 use capnp::capability::StreamingRequest;
-use coffer_core::node::Node;
+use coffer_core::node::{Node, Pages};
 use coffer_core::request::{RangeRequest, RangeResponse};
 use coffer_core::{Error, KeyValue};
 use std::rc::Rc;
 
-/// Keys that `range` reads in one go.
+/// Keys in the first page of a range.
 const RANGE_KEYS: usize = 1024;
-/// Keys in the first page of a stream, whose values may be of any size.
+/// Keys in the first page of a stream: it is most often cut by its bytes.
 const STREAM_KEYS: usize = 64;
+/// About how much one page takes.
+const PAGE_BYTES: usize = 1 << 20;
 /// About how much one message of a stream takes.
 const CHUNK_BYTES: usize = 128 << 10;
 
@@ -44,7 +45,7 @@ impl Kv {
     /// Reads a range that fits one message, and tells how many words that takes.
     async fn read_range(&self, request: RangeRequest) -> Result<(RangeResponse, usize), RangeFailure> {
         let bytes_max = self.connection.thread.config.reply_bytes_max;
-        let mut pages = Pages::new(self.node.clone(), request, RANGE_KEYS);
+        let mut pages = Pages::new(self.node.clone(), request, RANGE_KEYS, PAGE_BYTES);
         let Some(mut response) = pages.next().await? else { return Err(Error::Canceled.into()) };
         let mut words = size::range_response(&response);
         while words * 8 <= bytes_max
@@ -64,7 +65,7 @@ impl Kv {
         sink: &range_sink::Client,
     ) -> Result<RangeResponse, Error> {
         let asked_revision = request.revision;
-        let mut pages = Pages::new(self.node.clone(), request, STREAM_KEYS);
+        let mut pages = Pages::new(self.node.clone(), request, STREAM_KEYS, PAGE_BYTES);
         let mut whole: Option<RangeResponse> = None;
         loop {
             self.connection.link.room().await;

@@ -1,0 +1,22 @@
+//! Between the messages of etcd's API and the requests of the core. Values and keys are shared, never copied.
+
+mod kv;
+mod lease;
+mod status;
+mod txn;
+
+pub(crate) use status::status;
+
+use crate::proto::etcdserverpb as pb;
+use coffer_core::request::Header;
+
+impl From<Header> for pb::ResponseHeader {
+    fn from(header: Header) -> Self {
+        Self {
+            cluster_id: header.cluster_id,
+            member_id: header.member_id,
+            revision: header.revision,
+            raft_term: header.raft_term,
+        }
+    }
+}

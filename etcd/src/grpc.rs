@@ -1,0 +1,43 @@
+//! gRPC: finds the service of a call, and does what is the same for all of them.
+//!
+//! The services are implemented on [`Front`], one file for each.
+
+mod kv;
+
+use crate::front::Front;
+use crate::proto::etcdserverpb::kv_server::KvServer;
+use ::http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::{Code, Status};
+
+/// Room beyond the largest request for what surrounds it in a message; etcd has the same.
+const OVERHEAD_BYTES: usize = 512 << 10;
+
+/// Whether a request is gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(::http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Answers a call.
+pub(crate) async fn call(front: &Arc<Front>, request: Request<Incoming>) -> Response<Body> {
+    let bytes_max = front.node.request_bytes_max() + OVERHEAD_BYTES;
+    let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+    macro_rules! serve {
+        ($server:ident) => {{
+            let mut server = $server::from_arc(front.clone()).max_decoding_message_size(bytes_max);
+            match server.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }};
+    }
+    match service {
+        "etcdserverpb.KV" => serve!(KvServer),
+        unknown => Status::new(Code::Unimplemented, format!("unknown service {unknown}")).into_http(),
+    }
+}

@@ -1,0 +1,83 @@
+//! How the server runs, and why it could not start.
+
+use super::url::UrlError;
+use std::io;
+use std::time::Duration;
+use thiserror::Error;
+
+/// How a server runs.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Connection threads.
+    pub threads: usize,
+    /// Connections at a time, over the whole server. More are closed at once.
+    pub connections_max: usize,
+    /// Calls at a time on one connection.
+    pub concurrent_streams_max: u32,
+    /// How often an idle connection is pinged; `None` for never.
+    pub keepalive_interval: Option<Duration>,
+    /// How long the answer to a ping may take.
+    pub keepalive_timeout: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How long begun requests may take once the server shuts down.
+    pub drain_timeout: Duration,
+    /// Name of this member, for the list of members.
+    pub member_name: String,
+    /// URLs that clients are told of; empty for those that the server listens on.
+    pub advertise_client_urls: Vec<String>,
+    /// URLs of this member for other members, for the list of members.
+    pub advertise_peer_urls: Vec<String>,
+    /// Whether the JSON gateway under `/v3/` is served.
+    pub gateway: bool,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            threads: (cores / 2).max(1),
+            connections_max: 20_000,
+            concurrent_streams_max: 100_000,
+            keepalive_interval: Some(Duration::from_secs(2 * 60 * 60)),
+            keepalive_timeout: Duration::from_secs(20),
+            // etcd's: five seconds and two election timeouts.
+            request_timeout: Duration::from_secs(7),
+            drain_timeout: Duration::from_secs(5),
+            member_name: "default".into(),
+            advertise_client_urls: Vec::new(),
+            advertise_peer_urls: Vec::new(),
+            gateway: true,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Fills in what follows from the listeners.
+    pub(super) fn completed(mut self, local_urls: &[String]) -> Self {
+        if self.advertise_client_urls.is_empty() {
+            self.advertise_client_urls = local_urls.to_vec();
+        }
+        self
+    }
+}
+
+/// Why a server could not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The URL is not usable.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {url}: {source}")]
+    Listen {
+        /// The URL.
+        url: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}

@@ -1,0 +1,53 @@
+//! One connection: HTTP/1 or HTTP/2, as its first bytes say.
+
+use super::timer::{LocalTasks, Timer};
+use crate::front::Front;
+use crate::{grpc, http};
+use ::http::{Request, Response};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_util::future::{Either, select};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::server::conn::auto::Builder;
+use smol_hyper::rt::FuturesIo;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::body::Body;
+
+/// How long a client may take to send the head of a request in HTTP/1.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves `stream` until it ends or the front stops.
+pub(super) async fn serve(front: &Arc<Front>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+    let config = &front.config;
+    let mut builder = Builder::new(LocalTasks);
+    builder.http1().timer(Timer).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(Timer)
+        .max_concurrent_streams(config.concurrent_streams_max)
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout);
+    let service = service_fn(|request| answer(front.clone(), request));
+    let mut connection = pin!(builder.serve_connection(FuturesIo::new(stream), service));
+    let outcome = match select(connection.as_mut(), pin!(front.stop.wait())).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(((), _)) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        // A client that goes away is no news.
+        tracing::debug!(error, "a connection ended");
+    }
+}
+
+async fn answer(front: Arc<Front>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    Ok(match grpc::is_grpc(request.headers()) {
+        true => grpc::call(&front, request).await,
+        false => http::call(&front, request).await,
+    })
+}

@@ -43,12 +43,13 @@ pub use health::FailureListener;
 pub use leadership::LeadershipListener;
 
 use crate::Error;
+use crate::error::panic_text;
 use crate::storage::{Log, LogEntry, LogId, StorageError};
 use applier::Applier;
 use bytes::Bytes;
 use coffer_runtime::Executor;
 use futures_util::FutureExt;
-use health::{Health, panic_text};
+use health::Health;
 use leadership::Leadership;
 use log_store::LogStore;
 use log_writer::LogWriter;
@@ -226,24 +227,20 @@ impl Consensus {
             leadership.membership_applied(id.index, sole);
         }
         let (cache, unapplied) = (config.log_cache_bytes, config.unapplied_bytes_max);
-        let writer = LogWriter::start(log, applied, cache, unapplied, health.clone()).map_err(no_thread)?;
+        let writer =
+            LogWriter::start(log, applied, cache, unapplied, health.clone()).map_err(Error::no_thread)?;
         let writer = Arc::new(writer);
         let applier = Applier::start(machine, writer.clone(), leadership.clone(), health.clone());
-        let applier = Arc::new(applier.map_err(no_thread)?);
+        let applier = Arc::new(applier.map_err(Error::no_thread)?);
         let flushed = Arc::new(Flushed::new(applied, membership));
-        let executor = Executor::start("coffer-raft", 1).map_err(no_thread)?;
+        let executor = Executor::start("coffer-raft", 1).map_err(Error::no_thread)?;
 
         let store = LogStore { writer: writer.clone(), leadership: leadership.clone() };
-        let state_machine = StateMachine::new(applier.clone(), flushed.clone());
-        let raft = executor
-            .block_on(Raft::new(
-                config.node_id,
-                Arc::new(raft_config(&config)?),
-                NoPeers,
-                store,
-                state_machine,
-            ))
-            .map_err(|fatal| health.fault().unwrap_or_else(|| Error::Fatal(fatal.to_string())))?;
+        let mut state_machine = StateMachine::new(applier.clone(), flushed.clone());
+        let failed = |reason: String| health.fault().unwrap_or(Error::Fatal(reason));
+        executor.block_on(state_machine.replay(&store)).map_err(|error| failed(error.to_string()))?;
+        let raft = Raft::new(config.node_id, Arc::new(raft_config(&config)?), NoPeers, store, state_machine);
+        let raft = executor.block_on(raft).map_err(|fatal| failed(fatal.to_string()))?;
 
         let under_way = UnderWay::new(config.proposals_max, config.proposal_bytes_max);
         let consensus = Self {
@@ -549,8 +546,4 @@ fn raft_config(config: &ConsensusConfig) -> Result<openraft::Config, Error> {
         ..openraft::Config::default()
     };
     raft.validate().map_err(|error| Error::InvalidArgument(error.to_string()))
-}
-
-fn no_thread(error: std::io::Error) -> Error {
-    Error::Open(format!("the system refuses a thread: {error}"))
 }

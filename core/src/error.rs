@@ -3,6 +3,7 @@
 //! Texts equal etcd's (without the `etcdserver: ` prefix that its wire adds), because its clients match on
 //! them. Branch on variants, never on text.
 
+use std::any::Any;
 use thiserror::Error;
 
 /// What the caller of a failed operation must do.
@@ -129,6 +130,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The store can not be opened for want of a thread.
+    pub(crate) fn no_thread(error: std::io::Error) -> Self {
+        Self::Open(format!("the system refuses a thread: {error}"))
+    }
+
     /// What the caller must do.
     pub fn group(&self) -> ErrorGroup {
         use Error::*;
@@ -171,4 +177,13 @@ impl Error {
     pub fn is_maybe_committed(&self) -> bool {
         matches!(self.group(), ErrorGroup::OutcomeUnknown | ErrorGroup::StopNode)
     }
+}
+
+/// The text of a caught panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "panic without a text".to_owned())
 }

@@ -24,6 +24,7 @@ pub mod lease_clock;
 mod leases;
 mod machine;
 mod maintenance;
+mod opening;
 mod pages;
 mod proposals;
 mod range;
@@ -40,7 +41,7 @@ use crate::error::Error;
 use crate::request::*;
 use crate::revision::LeaseId;
 use crate::state::check::{self, Limits};
-use crate::state::{Command, KvHasher, Outcome, State, StateReader, key_index};
+use crate::state::{Command, KvHasher, Outcome, State, StateReader};
 use crate::storage::{Log, Records};
 use crate::watch::{WatchConfig, WatchHub, WatchStream};
 use failure::Failure;
@@ -81,10 +82,12 @@ impl Node {
     /// records' checkpoint, and starts the threads. A fresh store founds a cluster of this one member.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] or [`Error::Fatal`] if what is stored cannot be read.
+    /// [`Error::Corrupt`] or [`Error::Fatal`] if what is stored cannot be read; [`Error::Open`] if the boot number is
+    /// not above all earlier ones of this member, or the system has no thread to give.
     pub fn open(config: NodeConfig, mut log: Box<dyn Log>, records: Arc<dyn Records>) -> Result<Node, Error> {
-        join_log_and_records(log.as_mut(), records.as_ref())?;
-        let state = load_state(records.as_ref())?;
+        opening::join_log_and_records(log.as_mut(), records.as_ref())?;
+        let state = opening::load_state(records.as_ref())?;
+        opening::check_boot(&config, &state, log.as_ref())?;
         let reader = state.reader();
         let state = Arc::new(Mutex::new(state));
         let values = Arc::new(ValueStore::new(records, config.cache_bytes_max));
@@ -102,7 +105,13 @@ impl Node {
             values: Arc::clone(&values),
             failure: Arc::clone(&failure),
         });
-        let hub = Arc::new(WatchHub::start(history, watch_config(&config)));
+        let on_fault = {
+            let failure = Arc::clone(&failure);
+            move |fault| {
+                failure.set(fault);
+            }
+        };
+        let hub = Arc::new(WatchHub::start(history, watch_config(&config), on_fault)?);
         let leases = LeaseKeeper::new(reader.clone(), Arc::clone(&proposals), config.election_timeout);
         failure.on_set({
             let (proposals, leases) = (Arc::clone(&proposals), Arc::clone(&leases));
@@ -423,7 +432,7 @@ impl Inner {
         self.consensus.on_leadership(Box::new(move |term| leases.leadership(term)));
         self.proposals.connect(Arc::clone(&self.consensus));
         self.maintenance.start(state, Arc::clone(&self.consensus))?;
-        self.leases.start()
+        self.leases.start(Arc::clone(&self.failure))
     }
 
     fn shutdown(&self) {
@@ -457,48 +466,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.shutdown();
     }
-}
-
-/// Checks that the log goes on where the records end. Where a snapshot was installed and the log's purge was lost, it
-/// is purged again.
-fn join_log_and_records(log: &mut dyn Log, records: &dyn Records) -> Result<(), Error> {
-    let applied = records.checkpoint().map(|checkpoint| checkpoint.applied);
-    let state = log.state();
-    if state.covers(applied) {
-        return Ok(());
-    }
-    match applied {
-        // Whoever installs a snapshot has saved its leader's term in the log before.
-        Some(applied) if state.hard_state.term < applied.term => Err(Error::Corrupt(format!(
-            "the records end at {applied:?}, but the log has only seen term {}: it was lost, and with it may be \
-             what was acknowledged",
-            state.hard_state.term
-        ))),
-        Some(applied) if state.purged.is_none_or(|purged| purged < applied) => Ok(log.purge(applied)?),
-        _ => Err(Error::Corrupt(format!(
-            "the log begins after {:?}, but the records end at {applied:?}: what lies between is missing",
-            state.purged
-        ))),
-    }
-}
-
-fn load_state(records: &dyn Records) -> Result<State, Error> {
-    let Some(checkpoint) = records.checkpoint() else { return Ok(State::new()) };
-    let mut loader = key_index::Loader::new(checkpoint.compact_revision);
-    let mut malformed = None;
-    records.directory(&mut |key, entry| match loader.push(key, entry) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            malformed = Some(error);
-            ControlFlow::Break(())
-        }
-    })?;
-    if let Some(error) = malformed {
-        return Err(Error::Corrupt(format!("key directory: {error}")));
-    }
-    let (index, dead) = loader.finish();
-    records.drop_revisions(&dead);
-    State::restore(&checkpoint, index).map_err(|error| Error::Corrupt(format!("checkpoint: {error}")))
 }
 
 /// The hash, the compact revision and the revision that was hashed. Asks every few hundred records whether to go on.

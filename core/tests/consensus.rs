@@ -9,6 +9,8 @@ use coffer_core::storage::conformance::Fault;
 use coffer_core::storage::{EntryKind, Log, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -418,6 +420,107 @@ fn a_large_log_replays_in_order() {
     let again = fresh();
     let _consensus = start(&disk, &again).unwrap();
     assert_eq!(payloads(&again), payloads(&applied));
+}
+
+/// Payload bytes that were read from the log and are not applied yet, and the most that they ever were.
+#[derive(Default)]
+struct Held {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// A log that counts what is read from it.
+struct Weighed {
+    log: Box<dyn Log>,
+    held: Arc<Held>,
+}
+
+impl Log for Weighed {
+    fn state(&self) -> LogState {
+        self.log.state()
+    }
+
+    fn write(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
+        self.log.write(ops, committed)
+    }
+
+    fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
+        self.log.purge(up_to)
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(WeighedReader { log: self.log.reader(), held: self.held.clone() })
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.log.disk_bytes()
+    }
+}
+
+struct WeighedReader {
+    log: Arc<dyn LogReader>,
+    held: Arc<Held>,
+}
+
+impl LogReader for WeighedReader {
+    fn read(
+        &self,
+        range: Range<u64>,
+        bytes_max: u64,
+        visit: &mut dyn FnMut(LogEntry) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.log.read(range, bytes_max, &mut |entry| {
+            let bytes = entry.payload.len();
+            let now = self.held.now.fetch_add(bytes, Ordering::AcqRel) + bytes;
+            self.held.most.fetch_max(now, Ordering::AcqRel);
+            visit(entry)
+        })
+    }
+}
+
+struct WeighedMachine(Journal, Arc<Held>);
+
+impl Machine for WeighedMachine {
+    fn applied(&self) -> Option<LogId> {
+        self.0.applied()
+    }
+
+    fn membership(&self) -> Option<(LogId, Bytes)> {
+        self.0.membership()
+    }
+
+    fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError> {
+        self.0.apply(entries)?;
+        // What never left memory, such as the blank entry of this start, was not read.
+        let bytes = entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
+        self.1
+            .now
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_sub(bytes)))
+            .unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_replay_holds_little_of_the_log_in_memory() {
+    const MIB: usize = 1 << 20;
+    let disk = MemoryDisk::new();
+    let consensus = start(&disk, &fresh()).unwrap();
+    for n in 0..60 {
+        propose(&consensus, vec![n; MIB]).unwrap();
+    }
+    drop(consensus);
+    let (log, _) = disk.open().unwrap();
+    let (applied, held) = (fresh(), Arc::new(Held::default()));
+    let log = Weighed { log: Box::new(log), held: held.clone() };
+    let machine = WeighedMachine(Journal(applied.clone()), held.clone());
+    let config = ConsensusConfig { node_id: 7, ..ConsensusConfig::default() };
+    let _consensus = Consensus::start(config, Box::new(log), Box::new(machine)).unwrap();
+    let replayed = payloads(&applied);
+    assert_eq!(replayed.len(), 60);
+    assert!(replayed.iter().enumerate().all(|(n, payload)| *payload == vec![n as u8; MIB]));
+    let most = held.most.load(Ordering::Acquire);
+    assert!((MIB..=8 * MIB).contains(&most), "{most} bytes were held at once");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use coffer_core::storage::{
     Checkpoint, DirectoryEntry, Flush, Log, LogId, LogOp, LogReader, LogState, MemoryDisk, MemoryLog,
     MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource, StorageError,
 };
+use coffer_core::watch::WatchRequest;
 use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
 use coffer_runtime::block_on;
 use futures_util::FutureExt;
@@ -88,11 +89,12 @@ impl Keeper {
     }
 }
 
-/// Records whose flushes pass a gate, and fail behind it if the test says so.
+/// Records whose flushes pass a gate, and fail behind it if the test says so. So do scans, with a panic.
 struct GatedRecords {
     records: MemoryRecords,
     gate: Arc<Gate>,
     fails: Arc<AtomicBool>,
+    scans_panic: bool,
 }
 
 impl Records for GatedRecords {
@@ -115,6 +117,7 @@ impl Records for GatedRecords {
         last: i64,
         visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
+        assert!(!self.scans_panic, "this panic is part of a test");
         self.records.scan(first, last, visit)
     }
     fn directory(
@@ -169,7 +172,8 @@ impl Log for GatedLog {
 fn about_to_fail() -> (Node, Keeper) {
     let keeper = gate();
     let (log, records) = MemoryDisk::default().open().expect("an empty disk opens");
-    let records = GatedRecords { records, gate: keeper.gate.clone(), fails: Arc::new(true.into()) };
+    let records =
+        GatedRecords { records, gate: keeper.gate.clone(), fails: Arc::new(true.into()), scans_panic: false };
     let node = Node::open(NodeConfig::default(), Box::new(log), Arc::new(records)).expect("a node opens");
     keeper.close();
     let revision = put(&node, "a", "1");
@@ -199,11 +203,36 @@ fn watchers_of_a_failed_node_are_told() {
 }
 
 #[test]
+fn a_panic_of_the_watch_thread_stops_the_node_and_ends_its_streams() {
+    let (log, records) = MemoryDisk::default().open().expect("an empty disk opens");
+    let records = GatedRecords { records, gate: gate().gate, fails: Arc::default(), scans_panic: true };
+    let config = NodeConfig { cache_bytes_max: 0, ..NodeConfig::default() };
+    let node = Node::open(config, Box::new(log), Arc::new(records)).expect("a node opens");
+    let revision = put(&node, "k", "1");
+    put(&node, "k", "2");
+    block_on(node.compact(CompactRequest { revision, physical: true })).expect("the records leave memory");
+    let (mut waiting, mut past) = (node.watch(), node.watch());
+    waiting.create(WatchRequest::new(KeyRange::single("other"))).expect("a watcher");
+    let request = WatchRequest { start_revision: revision, ..WatchRequest::new(KeyRange::single("k")) };
+    past.create(request).expect("a watcher");
+    in_time("streams", move || {
+        for stream in [&mut waiting, &mut past] {
+            while block_on(stream.next()).is_some() {}
+        }
+    });
+    let waiter = node.clone();
+    let reason = in_time("the wait for a failure", move || block_on(waiter.stopped()));
+    assert!(matches!(&reason, Error::Fatal(text) if text.contains("part of a test")), "{reason:?}");
+    assert_eq!(block_on(node.put(put_request("k", "3"))).map(drop), Err(reason));
+}
+
+#[test]
 fn a_shutdown_does_not_wait_for_room_that_nobody_makes() {
     let (flushes, writes) = (gate(), gate());
     let (log, records) = MemoryDisk::default().open().expect("an empty disk opens");
     let log = GatedLog { log, gate: writes.gate.clone() };
-    let records = GatedRecords { records, gate: flushes.gate.clone(), fails: Arc::default() };
+    let records =
+        GatedRecords { records, gate: flushes.gate.clone(), fails: Arc::default(), scans_panic: false };
     let config = NodeConfig { flush_bytes: 1000, ..NodeConfig::default() };
     let node = Node::open(config, Box::new(log), Arc::new(records)).expect("a node opens");
     put(&node, "small", "1");

@@ -110,7 +110,8 @@ fn main() {
 
 fn run(scenario: &Scenario, options: &Options) -> Line {
     let history = Arc::new(NoPast(AtomicI64::new(1)));
-    let hub = WatchHub::start(history.clone(), WatchConfig::default());
+    let hub = WatchHub::start(history.clone(), WatchConfig::default(), |fault| panic!("{fault}"))
+        .expect("a thread");
     let streams = streams(&hub, scenario);
     let fanout = if scenario.own_keys { 1 } else { scenario.watchers };
     // A prefix event is delivered many times: as many deliveries are enough.

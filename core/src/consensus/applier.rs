@@ -8,11 +8,12 @@
 //! - After the first error or panic the machine is never called again.
 
 use super::Machine;
-use super::health::{Health, panic_text};
+use super::health::Health;
 use super::leadership::Leadership;
 use super::log_writer::LogWriter;
 use super::types::{Types, decode_membership, is_sole_voter};
 use crate::Error;
+use crate::error::panic_text;
 use crate::storage::{EntryKind, LogEntry, LogId, StorageError};
 use futures_channel::oneshot;
 use openraft::storage::ApplyResponder;

@@ -2,7 +2,6 @@
 
 use crate::Error;
 use parking_lot::{Condvar, Mutex};
-use std::any::Any;
 
 /// Told the fault that stopped consensus. Must return soon, and not call `shutdown`: it runs on a thread that shutdown
 /// waits for.
@@ -98,13 +97,4 @@ impl Health {
             }
         }
     }
-}
-
-/// The text of a caught panic.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "panic without a text".to_owned())
 }

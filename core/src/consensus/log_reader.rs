@@ -2,7 +2,7 @@
 //!
 //! Needed after a restart and for members that are far behind; the thread starts with the first such read.
 
-use super::health::panic_text;
+use crate::error::panic_text;
 use crate::storage::{LogEntry, LogReader, StorageError};
 use futures_channel::oneshot;
 use parking_lot::Mutex;

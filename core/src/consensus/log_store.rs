@@ -28,7 +28,10 @@ pub(super) struct LogStore {
 
 impl LogStore {
     /// The entries of `range` in order, read step by step as they are taken.
-    fn entries(&self, range: Range<u64>) -> impl Stream<Item = io::Result<RaftEntry>> + Send + 'static {
+    pub(super) fn entries(
+        &self,
+        range: Range<u64>,
+    ) -> impl Stream<Item = io::Result<RaftEntry>> + Send + 'static {
         let writer = self.writer.clone();
         let steps = stream::try_unfold((writer, range), async |(writer, range)| {
             let entries = writer.read(range.clone(), READ_BYTES).await.map_err(io::Error::other)?;

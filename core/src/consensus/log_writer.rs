@@ -15,8 +15,9 @@
 //!
 //! A crash keeps a prefix of what was queued; what was completed is within it.
 
-use super::health::{Health, panic_text};
+use super::health::Health;
 use super::log_reader::DiskReader;
+use crate::error::panic_text;
 use crate::storage::{HardState, Log, LogEntry, LogId, LogOp, LogState, StorageError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;

@@ -4,6 +4,7 @@
 //! position, up to which the log may be purged.
 
 use super::applier::{Applier, Batch};
+use super::log_store::LogStore;
 use super::types::{
     RaftLogId, RaftMembership, RaftSnapshot, RaftSnapshotMeta, RaftStoredMembership, Types, to_log_entry,
     to_log_id, to_raft_id,
@@ -31,6 +32,15 @@ impl StateMachine {
     pub(super) fn new(applier: Arc<Applier>, flushed: Arc<Flushed>) -> Self {
         let applied = applier.applied();
         Self { applier, flushed, applied }
+    }
+
+    /// Applies what is known to be committed, read in steps of limited size. At a start: openraft would read 64 entries
+    /// in one go, however large they are.
+    pub(super) async fn replay(&mut self, log: &LogStore) -> io::Result<()> {
+        let start = self.applied.map_or(0, |applied| applied.index + 1);
+        let end = log.writer.state().committed.map_or(0, |committed| committed.index + 1);
+        let entries = log.entries(start..end.max(start)).map(|entry| Ok((entry?, None)));
+        self.apply(entries.boxed()).await
     }
 
     async fn hand_over(&mut self, batch: &mut Batch) -> io::Result<()> {

@@ -8,19 +8,24 @@
 //! - A keepalive of a lease with a stored checkpoint clears the checkpoint through the log first, and waits for one
 //!   that is on its way.
 
+use super::failure::Failure;
 use super::lease_clock::{LeaseClock, LeaseTerm};
 use super::proposals::Proposals;
-use crate::error::Error;
+use crate::error::{Error, panic_text};
 use crate::revision::LeaseId;
 use crate::state::{Command, LeaseChange, StateReader};
 use event_listener::Event;
 use parking_lot::{Condvar, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Leases that one expiry or checkpoint command names.
 const CHUNK: usize = 256;
+/// How often one keepalive has a stored checkpoint cleared. Once is enough, unless the next checkpoint comes in between;
+/// a clear without effect was one under a term that is over.
+const CLEARS_MAX: usize = 3;
 /// The longest rest between two looks at the clock.
 const REST_MAX: Duration = Duration::from_millis(500);
 
@@ -63,16 +68,19 @@ impl LeaseKeeper {
         })
     }
 
-    /// Starts the thread.
+    /// Starts the thread. If it panics, the node stops: leases would not end any more.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub(super) fn start(self: &Arc<Self>) -> Result<(), Error> {
+    pub(super) fn start(self: &Arc<Self>, failure: Arc<Failure>) -> Result<(), Error> {
         let this = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name("coffer-leases".into())
-            .spawn(move || this.run())
-            .map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
+        let work = move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.run())) {
+                failure.set(Error::Fatal(format!("the lease thread panicked: {}", panic_text(&*panic))));
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name("coffer-leases".into()).spawn(work).map_err(Error::no_thread)?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
@@ -128,6 +136,7 @@ impl LeaseKeeper {
     /// # Errors
     /// [`Error::NotLeader`]; unknown outcomes while a checkpoint is cleared.
     pub(super) async fn renew(&self, id: LeaseId) -> Result<i64, Error> {
+        let mut clears_left = CLEARS_MAX;
         loop {
             let listener = self.changed.listen();
             let needs_clear = {
@@ -146,7 +155,10 @@ impl LeaseKeeper {
             };
             match needs_clear {
                 None => listener.await,
+                // The log has seen a newer term, which the clock will hear of: a retry finds out who leads.
+                Some(_) if clears_left == 0 => return Err(Error::NotLeader),
                 Some(term) => {
+                    clears_left -= 1;
                     let command = Command::LeaseCheckpoint { term, remaining: vec![(id, 0)] };
                     self.proposals.propose(command).await?.answer.result?;
                 }
@@ -177,9 +189,8 @@ impl LeaseKeeper {
     /// Joins the thread, which was told to [`stop`](Self::stop) and whose proposals are answered. Idempotent.
     pub(super) fn join(&self) {
         let thread = self.thread.lock().take();
-        if let Some(Err(_)) = thread.map(JoinHandle::join) {
-            tracing::error!("the lease thread panicked");
-        }
+        // A panic was told when it happened.
+        drop(thread.map(JoinHandle::join));
     }
 
     fn run(&self) {

@@ -15,7 +15,7 @@
 use super::failure::Failure;
 use super::values::ValueStore;
 use crate::consensus::Consensus;
-use crate::error::Error;
+use crate::error::{Error, panic_text};
 use crate::state::{State, StateReader};
 use crate::storage::{Flush, StorageError};
 use event_listener::Event;
@@ -194,7 +194,9 @@ impl Maintenance {
         let fault = match result {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.into()),
-            Err(_) => Some(Error::Fatal("the maintenance thread panicked".into())),
+            Err(panic) => {
+                Some(Error::Fatal(format!("the maintenance thread panicked: {}", panic_text(&*panic))))
+            }
         };
         if let Some(reason) = fault {
             tracing::error!(%reason, "background work on the records failed");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::key_range::KeyRange;
+use crate::state::LeaseChange;
 use crate::storage::MemoryDisk;
 use crate::watch::{WatchKind, WatchRequest};
 use bytes::Bytes;
@@ -245,4 +246,54 @@ fn after_a_shutdown_everything_is_refused() {
     node.shutdown();
     assert_eq!(block_on(node.put(put_request("a", "2"))).map(drop), Err(Error::Stopped));
     assert_eq!(block_on(node.range(RangeRequest::new(KeyRange::all()))).map(drop), Err(Error::Stopped));
+}
+
+#[test]
+fn a_boot_number_that_was_used_is_refused() {
+    let disk = MemoryDisk::default();
+    let reopen = |boot| {
+        let (log, records) = disk.open().expect("an intact disk opens");
+        Node::open(NodeConfig { boot, ..NodeConfig::default() }, Box::new(log), Arc::new(records))
+    };
+    // Some lives are flushed by their shutdown, others are in the log only; some leave nothing but a blank entry.
+    for (boot, writes, flushes) in [(5, true, false), (6, false, false), (7, true, true), (8, true, true)] {
+        let node = reopen(boot).expect("a greater number is fine");
+        if writes {
+            put(&node, "k", "v");
+        }
+        if flushes {
+            let revision = node.header().revision;
+            block_on(node.compact(CompactRequest { revision, physical: true })).expect("a flush");
+        }
+        drop(node);
+        let newest = if writes { boot } else { boot - 1 };
+        for refused in [1, newest - 1, newest] {
+            let error = reopen(refused).map(drop).expect_err("a number that was used");
+            assert!(
+                matches!(&error, Error::Open(text) if text.contains(&format!("above {newest}"))),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_keepalive_under_a_term_that_is_over_is_refused_and_proposes_little() {
+    let node = open(&MemoryDisk::default(), 1);
+    let id =
+        block_on(node.lease_grant(LeaseGrantRequest { ttl_s: 600, id: LeaseId::NONE })).expect("a lease").id;
+    // As if this node had not heard yet that its term is over: what it proposes has no effect.
+    node.inner.leases.leadership(Some(99));
+    node.inner.leases.changed(&[LeaseChange::Checkpointed { id, remaining_s: 300 }]);
+    let index = || block_on(node.status()).expect("a status").raft_index;
+    let before = index();
+    assert_eq!(block_on(node.lease_keep_alive(id)).map(drop), Err(Error::NotLeader));
+    let proposed = index() - before;
+    assert!((1..=3).contains(&proposed), "{proposed} proposals");
+    // And once it has heard: the clear takes effect and the lease is renewed.
+    node.inner.leases.leadership(Some(node.header().raft_term));
+    node.inner.leases.changed(&[LeaseChange::Checkpointed { id, remaining_s: 300 }]);
+    let before = index();
+    assert_eq!(block_on(node.lease_keep_alive(id)).map(|answer| answer.ttl_s), Ok(600));
+    assert_eq!(index() - before, 1);
 }

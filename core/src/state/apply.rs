@@ -76,6 +76,11 @@ impl State {
         self.membership.clone()
     }
 
+    /// The newest process life of `member` that an applied proposal came from.
+    pub fn newest_boot(&self, member: u64) -> Option<u64> {
+        self.windows.newest_boot(member)
+    }
+
     /// The state that has no revisions, as of the last applied entry; `None` while nothing was applied.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         Some(Checkpoint {

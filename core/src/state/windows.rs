@@ -4,8 +4,13 @@
 //! the [`WIDTH`] - 1 below it, one bit each. Ids of an older boot or from below the window are refused, because
 //! nothing is known of them any more. The window is wider than a member can have in flight.
 //!
+//! A member that is replaced comes back under a new id, so that the ids only ever grow in number: of more than
+//! [`MEMBERS_MAX`] those are forgotten whose process life began first. Of so many members at most a few can have a
+//! proposal on its way, and those began last.
+//!
 //! # Invariants
 //! - An id is admitted at most once, on every member at the same log entry.
+//! - Which windows are kept depends on nothing but the order of the ids: every member forgets the same ones.
 //! - The bit of sequence `s` is bit `s % WIDTH`; bits stand for `newest - WIDTH + 1 ..= newest` only.
 
 use super::RequestId;
@@ -14,13 +19,13 @@ use crate::codec::{Decoder, Encoder, Malformed};
 /// Sequences that a window covers.
 pub(super) const WIDTH: u64 = 65_536;
 const WORDS: usize = (WIDTH / 64) as usize;
-/// More members than this never existed: a count above it is damage.
-const MEMBERS_MAX: usize = 4096;
+/// Many times the members that a cluster has at a time; their windows take 2 MiB.
+const MEMBERS_MAX: usize = 256;
 
-/// The windows of all members that ever proposed.
+/// The windows of the members that proposed.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
-    /// Ascending by member; there are few.
+    /// In the order in which their boots began; a few, and the newest are asked for.
     members: Vec<Window>,
 }
 
@@ -35,17 +40,32 @@ struct Window {
 impl Windows {
     /// Whether `id` is new. Marks it as seen.
     pub(super) fn admit(&mut self, id: RequestId) -> bool {
-        match self.members.binary_search_by_key(&id.member, |window| window.member) {
-            Ok(at) => self.members[at].admit(id),
-            Err(at) => {
-                self.members.insert(at, Window::new(id));
-                true
+        let Some(at) = self.position(id.member) else {
+            if self.members.len() == MEMBERS_MAX {
+                self.members.remove(0);
             }
+            self.members.push(Window::new(id));
+            return true;
+        };
+        if id.boot > self.members[at].boot {
+            self.members[at..].rotate_left(1);
+            self.members.last_mut().is_some_and(|window| window.admit(id))
+        } else {
+            self.members[at].admit(id)
         }
     }
 
-    /// Writes `count (member boot newest run*)*`. The runs give the number of sequences that are unseen, seen,
-    /// unseen, … from the window's lowest up to `newest`.
+    /// The newest boot of `member`, if it is known.
+    pub(super) fn newest_boot(&self, member: u64) -> Option<u64> {
+        Some(self.members[self.position(member)?].boot)
+    }
+
+    fn position(&self, member: u64) -> Option<usize> {
+        self.members.iter().rposition(|window| window.member == member)
+    }
+
+    /// Writes `count (member boot newest run*)*` in the order in which the boots began. The runs give the number of
+    /// sequences that are unseen, seen, unseen, … from the window's lowest up to `newest`.
     pub(super) fn encode(&self, out: &mut Encoder) {
         out.u64(self.members.len() as u64);
         for window in &self.members {
@@ -65,8 +85,8 @@ impl Windows {
         }
         for _ in 0..count {
             let window = Window::decode(input)?;
-            if members.last().is_some_and(|last| last.member >= window.member) {
-                return Err(Malformed("request windows out of order"));
+            if members.iter().any(|other| other.member == window.member) {
+                return Err(Malformed("two request windows of one member"));
             }
             members.push(window);
         }
@@ -234,6 +254,30 @@ mod tests {
             windows.admit(id(1, sequence));
         }
         assert!(encoded(&windows).len() < 16);
+    }
+
+    #[test]
+    fn of_too_many_members_those_are_forgotten_that_began_first() {
+        let of = |member, boot, sequence| RequestId { member, boot, sequence };
+        let count = MEMBERS_MAX as u64;
+        let mut windows = Windows::default();
+        for member in 1..=count {
+            assert!(windows.admit(of(member, 1, 1)));
+        }
+        assert!(windows.admit(of(1, 2, 1)), "member 1 begins anew, and is the youngest now");
+        assert!(windows.admit(of(2, 1, 2)), "member 2 goes on, and stays the oldest");
+        assert!(windows.admit(of(count + 1, 1, 1)));
+        assert_eq!([1, 2, 3, count + 1].map(|id| windows.newest_boot(id)), [Some(2), None, Some(1), Some(1)]);
+        for member in count + 2..3 * count {
+            assert!(windows.admit(of(member, 1, 1)));
+        }
+        let mut restored = Windows::decode(&mut Decoder::new(encoded(&windows))).unwrap();
+        assert_eq!(encoded(&restored), encoded(&windows));
+        for windows in [&mut windows, &mut restored] {
+            assert!(!windows.admit(of(3 * count - 1, 1, 1)), "still known");
+            assert!(windows.admit(of(3 * count, 1, 1)));
+        }
+        assert_eq!(encoded(&restored), encoded(&windows), "both have forgotten the same one");
     }
 
     proptest! {

@@ -13,11 +13,13 @@
 use super::engine::Engine;
 use super::stream::{StreamShared, WatchStream};
 use super::{EventBatch, History, WatchRequest, delivery};
+use crate::error::{Error, panic_text};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -82,17 +84,25 @@ pub struct WatchHub {
 impl WatchHub {
     /// Starts the hub thread. Events up to `history.published()` are history to it.
     ///
-    /// If the system has no thread to give, the hub [has failed](Self::has_failed) from the start.
-    pub fn start(history: Arc<dyn History>, config: WatchConfig) -> WatchHub {
+    /// If the thread panics, every stream ends, no event is delivered any more, and `on_fault` is told.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(
+        history: Arc<dyn History>,
+        config: WatchConfig,
+        on_fault: impl FnOnce(Error) + Send + 'static,
+    ) -> Result<WatchHub, Error> {
         let link = Arc::new(Link::new(history.clone(), config));
         let for_thread = link.clone();
-        let spawned =
-            std::thread::Builder::new().name("coffer-watch".into()).spawn(move || run(&for_thread, history));
-        if let Err(error) = &spawned {
-            tracing::error!(%error, "the watch thread can not be started");
-            link.fail();
-        }
-        WatchHub { link, thread: Mutex::new(spawned.ok()) }
+        let work = move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&for_thread, history))) {
+                on_fault(Error::Fatal(format!("the watch thread panicked: {}", panic_text(&*panic))));
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name("coffer-watch".into()).spawn(work).map_err(Error::no_thread)?;
+        Ok(WatchHub { link, thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands over events once their last revision is published. For the apply thread: never blocks.
@@ -125,11 +135,6 @@ impl WatchHub {
     /// What the hub holds and did.
     pub fn counters(&self) -> WatchCounters {
         self.link.counters.read()
-    }
-
-    /// Whether the thread panicked or never started: then every stream has ended and no event is delivered.
-    pub fn has_failed(&self) -> bool {
-        self.link.failed.load(Ordering::Acquire)
     }
 
     /// Ends every stream soon, without waiting for it: what was published before may not be delivered any more.
@@ -176,10 +181,6 @@ struct StopOnDrop<'a>(&'a Link);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("the watch thread panicked: watch streams end");
-            self.0.fail();
-        }
         self.0.stop();
         let controls = std::mem::take(&mut self.0.inbox.lock().controls);
         for control in controls {
@@ -237,7 +238,6 @@ pub(super) struct Link {
     wake: Condvar,
     next_stream: AtomicU64,
     next_key: AtomicU64,
-    failed: AtomicBool,
     counters: Counters,
 }
 
@@ -265,7 +265,6 @@ impl Link {
             wake: Condvar::new(),
             next_stream: AtomicU64::new(0),
             next_key: AtomicU64::new(0),
-            failed: AtomicBool::new(false),
             counters: Counters::default(),
         }
     }
@@ -330,11 +329,6 @@ impl Link {
         inbox.lost = revision;
         drop(inbox);
         self.wake.notify_one();
-    }
-
-    fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
-        self.stop();
     }
 
     fn stop(&self) {

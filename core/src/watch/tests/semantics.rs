@@ -300,12 +300,14 @@ impl History for Broken {
 
 #[test]
 fn streams_end_if_the_hub_thread_panics() {
-    let hub = WatchHub::start(std::sync::Arc::new(Broken), WatchConfig::default());
+    let (sender, faults) = std::sync::mpsc::channel();
+    let on_fault = move |fault| sender.send(fault).unwrap();
+    let hub = WatchHub::start(std::sync::Arc::new(Broken), WatchConfig::default(), on_fault).unwrap();
     let mut reader = Reader::of(&hub);
-    assert!(!hub.has_failed());
     reader.stream.create(from(2, key("a"))).unwrap();
     while reader.told() != "end" {}
-    await_that(|| hub.has_failed());
+    let fault = faults.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    assert!(matches!(&fault, Error::Fatal(text) if text.contains("part of a test")), "{fault}");
     assert_eq!(Reader::of(&hub).told(), "end");
     assert_eq!(reader.stream.create(key("a")), Err(Error::Stopped));
     hub.shutdown();

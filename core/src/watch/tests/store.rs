@@ -185,7 +185,7 @@ impl Rig {
 
     pub(super) fn with(config: WatchConfig) -> Self {
         let store = Store::new();
-        let hub = WatchHub::start(store.clone(), config);
+        let hub = WatchHub::start(store.clone(), config, |fault| panic!("{fault}")).expect("a thread");
         Self { store, hub }
     }
 

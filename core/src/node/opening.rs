@@ -1,0 +1,88 @@
+//! What is checked and loaded before a node starts: that log, records and process life belong together.
+
+use super::NodeConfig;
+use crate::error::Error;
+use crate::state::{State, decode_batch, key_index};
+use crate::storage::{EntryKind, Log, Records};
+use std::ops::ControlFlow;
+
+/// Checks that the log goes on where the records end. Where a snapshot was installed and the log's purge was lost, it
+/// is purged again.
+pub(super) fn join_log_and_records(log: &mut dyn Log, records: &dyn Records) -> Result<(), Error> {
+    let applied = records.checkpoint().map(|checkpoint| checkpoint.applied);
+    let state = log.state();
+    if state.covers(applied) {
+        return Ok(());
+    }
+    match applied {
+        // Whoever installs a snapshot has saved its leader's term in the log before.
+        Some(applied) if state.hard_state.term < applied.term => Err(Error::Corrupt(format!(
+            "the records end at {applied:?}, but the log has only seen term {}: it was lost, and with it may be \
+             what was acknowledged",
+            state.hard_state.term
+        ))),
+        Some(applied) if state.purged.is_none_or(|purged| purged < applied) => Ok(log.purge(applied)?),
+        _ => Err(Error::Corrupt(format!(
+            "the log begins after {:?}, but the records end at {applied:?}: what lies between is missing",
+            state.purged
+        ))),
+    }
+}
+
+/// The state as the records' checkpoint has it, with the index rebuilt from the key directory.
+pub(super) fn load_state(records: &dyn Records) -> Result<State, Error> {
+    let Some(checkpoint) = records.checkpoint() else { return Ok(State::new()) };
+    let mut loader = key_index::Loader::new(checkpoint.compact_revision);
+    let mut malformed = None;
+    records.directory(&mut |key, entry| match loader.push(key, entry) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            malformed = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    if let Some(error) = malformed {
+        return Err(Error::Corrupt(format!("key directory: {error}")));
+    }
+    let (index, dead) = loader.finish();
+    records.drop_revisions(&dead);
+    State::restore(&checkpoint, index).map_err(|error| Error::Corrupt(format!("checkpoint: {error}")))
+}
+
+/// Checks that no proposal of an earlier life of this member can be taken for one of this life: they would be answered
+/// for ours, and ours be taken for repetitions.
+pub(super) fn check_boot(config: &NodeConfig, state: &State, log: &dyn Log) -> Result<(), Error> {
+    let newest = newest_boot_in_log(config.member_id, state, log)?.max(state.newest_boot(config.member_id));
+    match newest {
+        Some(newest) if newest >= config.boot => Err(Error::Open(format!(
+            "boot number {} of member {:x} must be above {newest}, which the store has seen: was the data directory \
+             put back from a copy, or another's?",
+            config.boot, config.member_id
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The newest boot of `member` among the entries that are not applied yet. Boots ascend in the log, so that the last
+/// entry of the member says it; an entry is one member's.
+fn newest_boot_in_log(member: u64, state: &State, log: &dyn Log) -> Result<Option<u64>, Error> {
+    let first = state.applied().map_or(0, |applied| applied.index + 1);
+    let end = log.state().last.map_or(0, |last| last.index + 1);
+    let reader = log.reader();
+    for index in (first..end).rev() {
+        let mut found = None;
+        reader.read(index..index + 1, u64::MAX, &mut |entry| {
+            found = Some(entry);
+            ControlFlow::Break(())
+        })?;
+        let Some(entry) = found.filter(|entry| entry.kind == EntryKind::Normal) else { continue };
+        let proposals = decode_batch(entry.payload)
+            .map_err(|malformed| Error::Corrupt(format!("log entry {index}: {malformed}")))?;
+        let boot =
+            proposals.iter().filter(|proposal| proposal.id.member == member).map(|it| it.id.boot).max();
+        if boot.is_some() {
+            return Ok(boot);
+        }
+    }
+    Ok(None)
+}

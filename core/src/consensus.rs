@@ -152,6 +152,11 @@ impl From<ProposeError> for Error {
     }
 }
 
+/// The payload of the membership entry that founds a cluster of one member.
+pub(crate) fn founding_membership(node_id: u64) -> Bytes {
+    types::encode_founding_membership(node_id)
+}
+
 /// Told the outcome of a proposal, once. Runs on the apply or raft thread: must return soon, must not call `shutdown`.
 pub type ProposeDone = Box<dyn FnOnce(Result<(), ProposeError>) + Send>;
 

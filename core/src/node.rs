@@ -28,6 +28,8 @@ mod opening;
 mod pages;
 mod proposals;
 mod range;
+pub mod restore;
+mod snapshot_view;
 #[cfg(test)]
 mod tests;
 mod unflushed;
@@ -35,9 +37,11 @@ mod values;
 
 pub use config::NodeConfig;
 pub use pages::Pages;
+pub use snapshot_view::SnapshotView;
 
 use crate::consensus::{Consensus, ConsensusConfig};
 use crate::error::Error;
+use crate::key_range::KeyRange;
 use crate::request::*;
 use crate::revision::LeaseId;
 use crate::state::check::{self, Limits};
@@ -66,6 +70,8 @@ pub struct Node {
 struct Inner {
     config: NodeConfig,
     limits: Limits,
+    /// Locked while an entry is applied.
+    state: Arc<Mutex<State>>,
     reader: StateReader,
     values: Arc<ValueStore>,
     proposals: Arc<Proposals>,
@@ -146,6 +152,7 @@ impl Node {
         let inner = Inner {
             limits: config.limits(),
             config,
+            state,
             reader,
             values,
             proposals,
@@ -156,7 +163,7 @@ impl Node {
             failure,
             stopping: Mutex::new(false),
         };
-        inner.start(state)?;
+        inner.start()?;
         Ok(Node { inner: Arc::new(inner) })
     }
 
@@ -423,7 +430,7 @@ impl Node {
 }
 
 impl Inner {
-    fn start(&self, state: Arc<Mutex<State>>) -> Result<(), Error> {
+    fn start(&self) -> Result<(), Error> {
         let failure = Arc::clone(&self.failure);
         self.consensus.on_failure(Box::new(move |reason| {
             failure.set(reason);
@@ -431,7 +438,7 @@ impl Inner {
         let leases = Arc::clone(&self.leases);
         self.consensus.on_leadership(Box::new(move |term| leases.leadership(term)));
         self.proposals.connect(Arc::clone(&self.consensus));
-        self.maintenance.start(state, Arc::clone(&self.consensus))?;
+        self.maintenance.start(Arc::clone(&self.state), Arc::clone(&self.consensus))?;
         self.leases.start(Arc::clone(&self.failure))
     }
 
@@ -479,6 +486,9 @@ fn hash_content(
     let compact_revision = history.revision();
     let at = reader.pin_at(revision)?.revision();
     let mut hasher = KvHasher::new(compact_revision, at);
+    // Where no key is live, etcd leaves nothing out: it hashes what its compaction has kept.
+    let is_empty = reader.count(&KeyRange::all(), at)? == 0;
+    let shown_at = if is_empty { compact_revision } else { at };
     let (mut records, mut stopped) = (0u64, false);
     values.scan(0, at, &mut |record| {
         records += 1;
@@ -487,7 +497,7 @@ fn hash_content(
             return ControlFlow::Break(());
         }
         let is_kept =
-            || reader.get(&record.key, at).is_some_and(|version| version.revision == record.revision);
+            || reader.get(&record.key, shown_at).is_some_and(|version| version.revision == record.revision);
         hasher.write(record, is_kept);
         ControlFlow::Continue(())
     })?;

@@ -36,6 +36,7 @@ mod checkpoint;
 mod hash;
 
 pub use apply::State;
+pub(crate) use checkpoint::founding as founding_checkpoint;
 pub use command::{TXN_DEPTH_MAX, decode_batch, encode_batch, encoded_bytes};
 pub use hash::KvHasher;
 pub use pins::ReadPin;

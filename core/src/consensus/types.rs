@@ -164,6 +164,20 @@ pub(super) fn encode_membership(membership: &RaftMembership) -> Bytes {
     encoder.finish()
 }
 
+/// The membership of a cluster that `node_id` founds alone.
+pub(super) fn encode_founding_membership(node_id: u64) -> Bytes {
+    let mut encoder = Encoder::default();
+    encoder.u8(MEMBERSHIP_FORMAT);
+    encoder.u64(1);
+    // One voter, and one member without a description.
+    encoder.u64(1);
+    encoder.u64(node_id);
+    encoder.u64(1);
+    encoder.u64(node_id);
+    encoder.bytes(&[]);
+    encoder.finish()
+}
+
 pub(super) fn decode_membership(payload: Bytes) -> Result<RaftMembership, Malformed> {
     let mut decoder = Decoder::new(payload);
     if decoder.u8()? != MEMBERSHIP_FORMAT {
@@ -214,6 +228,13 @@ mod tests {
                 assert!(decode_membership(encoded.slice(..end)).is_err(), "cut at {end}");
             }
         }
+    }
+
+    #[test]
+    fn the_founding_membership_has_one_voter() {
+        let founded = decode_membership(encode_founding_membership(7)).unwrap();
+        assert_eq!(founded, membership(&[&[7]], &[7]));
+        assert!(is_sole_voter(&founded, 7));
     }
 
     #[test]

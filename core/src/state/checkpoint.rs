@@ -19,10 +19,12 @@
 
 use super::key_index::{At, KeyIndex};
 use super::lessor::Lessor;
+use super::reader::LeaseInfo;
 use super::windows::Windows;
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::key_range::KeyRange;
-use crate::storage::LogId;
+use crate::revision::LeaseId;
+use crate::storage::{Checkpoint, LogId};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
@@ -67,6 +69,23 @@ pub(super) fn decode(blob: &Bytes) -> Result<Parts, Malformed> {
     };
     input.finish()?;
     Ok(Parts { lessor, windows, membership })
+}
+
+/// The checkpoint of a store that is made from what another one held: `applied` is the entry that founds it, with
+/// this `membership`.
+pub(crate) fn founding(
+    applied: LogId,
+    membership: Bytes,
+    (revision, compact_revision): (i64, i64),
+    leases: &[(LeaseId, LeaseInfo)],
+) -> Checkpoint {
+    let mut lessor = Lessor::default();
+    for (id, lease) in leases {
+        lessor.grant(*id, lease.ttl_s);
+        lessor.checkpoint(*id, lease.remaining_s);
+    }
+    let state = encode(&lessor, &Windows::default(), Some(&(applied, membership)));
+    Checkpoint { applied, revision, compact_revision, state }
 }
 
 /// Attaches each live key to the lease that its newest version names.

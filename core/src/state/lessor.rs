@@ -7,6 +7,7 @@
 //! - A key is attached to the lease that its live version names, and to no other.
 //! - `0 <= remaining_s <= ttl_s`; a remainder of 0 means that no checkpoint is stored.
 
+use super::reader::LeaseInfo;
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::revision::LeaseId;
 use bytes::Bytes;
@@ -24,6 +25,13 @@ pub(super) struct Lease {
     pub(super) ttl_s: i64,
     pub(super) remaining_s: i64,
     keys: Keys,
+}
+
+impl Lease {
+    /// What readers see of it.
+    pub(super) fn info(&self) -> LeaseInfo {
+        LeaseInfo { ttl_s: self.ttl_s, remaining_s: self.remaining_s }
+    }
 }
 
 impl Lessor {

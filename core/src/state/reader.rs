@@ -199,8 +199,14 @@ impl StateReader {
 
     /// A lease.
     pub fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
+        self.0.lessor.read().get(id).map(|lease| lease.info())
+    }
+
+    /// All leases with what is known of them, ascending, all of one moment.
+    pub fn lease_infos(&self) -> Vec<(LeaseId, LeaseInfo)> {
         let lessor = self.0.lessor.read();
-        lessor.get(id).map(|lease| LeaseInfo { ttl_s: lease.ttl_s, remaining_s: lease.remaining_s })
+        let info = |id| lessor.get(id).map(|lease| (id, lease.info()));
+        lessor.ids().filter_map(info).collect()
     }
 
     /// The keys attached to a lease, ascending.

@@ -9,8 +9,9 @@
 //! Records and state come to be all at once, at the end. Whoever restores a store keeps it in a place where nobody
 //! looks for one until [`audit`] was content.
 
+use super::hash_content;
+use super::opening::load_state;
 use super::values::ValueStore;
-use super::{hash_content, load_state};
 use crate::consensus::founding_membership;
 use crate::error::Error;
 use crate::record::Record;

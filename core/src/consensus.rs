@@ -27,6 +27,7 @@
 //! Peers: the network of this version answers "unreachable" for every other member, and a snapshot is only a position.
 
 mod applier;
+mod counts;
 mod health;
 mod leadership;
 mod log_reader;
@@ -39,6 +40,7 @@ mod types;
 
 pub mod conformance;
 
+pub use counts::ConsensusCounts;
 pub use health::FailureListener;
 pub use leadership::LeadershipListener;
 
@@ -48,6 +50,7 @@ use crate::storage::{Log, LogEntry, LogId, StorageError};
 use applier::Applier;
 use bytes::Bytes;
 use coffer_runtime::Executor;
+use counts::Counts;
 use futures_util::FutureExt;
 use health::Health;
 use leadership::Leadership;
@@ -66,7 +69,7 @@ use std::future::IntoFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use types::{Answer, Command, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_raft_id};
 
@@ -198,6 +201,7 @@ pub struct Consensus {
     flushed: Arc<Flushed>,
     leadership: Arc<Leadership>,
     health: Arc<Health>,
+    counts: Arc<Counts>,
     under_way: Arc<UnderWay>,
 }
 
@@ -256,6 +260,7 @@ impl Consensus {
             flushed,
             leadership,
             health,
+            counts: Arc::default(),
             under_way: Arc::new(under_way),
         };
         consensus.follow_raft();
@@ -306,6 +311,13 @@ impl Consensus {
         if self.leadership.reads_at_once() {
             return Ok(());
         }
+        let began = Instant::now();
+        let outcome = self.confirm_leader().await;
+        self.counts.barrier(began.elapsed(), outcome.is_err());
+        outcome
+    }
+
+    async fn confirm_leader(&self) -> Result<(), Error> {
         // On the raft thread, where openraft's timers are.
         let raft = self.raft.clone();
         let barrier =
@@ -378,6 +390,11 @@ impl Consensus {
         self.log.disk_bytes()
     }
 
+    /// What was counted since the start.
+    pub fn counts(&self) -> ConsensusCounts {
+        self.counts.read(self.log.sync_durations())
+    }
+
     /// From now on tells `listener` when this member begins and ceases to lead, beginning with how it is now.
     pub fn on_leadership(&self, listener: LeadershipListener) {
         self.leadership.listen(listener);
@@ -404,11 +421,17 @@ impl Consensus {
     fn follow_raft(&self) {
         let mut metrics = self.raft.server_metrics();
         let all = self.raft.metrics();
-        let (leadership, health) = (self.leadership.clone(), self.health.clone());
+        let (leadership, health, counts) =
+            (self.leadership.clone(), self.health.clone(), self.counts.clone());
         self.executor.spawn(async move {
+            let mut leader = None;
             loop {
                 {
                     let now = metrics.borrow_and_update();
+                    if now.current_leader.is_some() && now.current_leader != leader {
+                        leader = now.current_leader;
+                        counts.leader_changed();
+                    }
                     let leads = now.state == ServerState::Leader && now.vote.committed;
                     let found = &now.membership_config;
                     if let Some(id) = found.log_id() {

@@ -15,11 +15,13 @@
 //! - [`storage`]: the two traits that a backend implements, their contract and the suite that checks it.
 //! - [`consensus`]: the only folder that names openraft.
 //! - [`watch`]: delivers events to watchers without ever slowing the state machine.
+//! - [`metrics`]: counters and histograms.
 //! - [`node`]: the driver that performs what the others decide.
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod key_range;
+pub mod metrics;
 pub mod record;
 pub mod request;
 pub mod revision;

@@ -18,6 +18,7 @@
 mod answers;
 mod block_cache;
 mod config;
+mod counters;
 mod failure;
 mod history;
 pub mod lease_clock;
@@ -36,6 +37,7 @@ mod unflushed;
 mod values;
 
 pub use config::NodeConfig;
+pub use counters::NodeMetrics;
 pub use pages::Pages;
 pub use snapshot_view::SnapshotView;
 
@@ -48,6 +50,7 @@ use crate::state::check::{self, Limits};
 use crate::state::{Command, KvHasher, Outcome, State, StateReader};
 use crate::storage::{Log, Records};
 use crate::watch::{WatchConfig, WatchHub, WatchStream};
+use counters::Counters;
 use failure::Failure;
 use futures_channel::oneshot;
 use history::NodeHistory;
@@ -79,6 +82,7 @@ struct Inner {
     hub: Arc<WatchHub>,
     leases: Arc<LeaseKeeper>,
     maintenance: Arc<Maintenance>,
+    counters: Arc<Counters>,
     failure: Arc<Failure>,
     stopping: Mutex<bool>,
 }
@@ -99,12 +103,14 @@ impl Node {
         let values = Arc::new(ValueStore::new(records, config.cache_bytes_max));
         let failure = Arc::new(Failure::default());
         let proposals = Proposals::new(config.member_id, config.boot, config.proposals_bytes_max);
+        let counters = Arc::new(Counters::default());
         let maintenance = Maintenance::new(
             Arc::clone(&values),
             reader.clone(),
             Arc::clone(&failure),
             config.flush_bytes,
             config.flush_interval,
+            Arc::clone(&counters),
         );
         let history = Arc::new(NodeHistory {
             reader: reader.clone(),
@@ -139,6 +145,7 @@ impl Node {
             hub: Arc::clone(&hub),
             leases: Arc::clone(&leases),
             maintenance: Arc::clone(&maintenance),
+            counters: Arc::clone(&counters),
             unflushed_bytes_hard: config.unflushed_bytes_hard(),
         };
         let started = Consensus::start(consensus_config(&config), log, Box::new(machine));
@@ -160,6 +167,7 @@ impl Node {
             hub,
             leases,
             maintenance,
+            counters,
             failure,
             stopping: Mutex::new(false),
         };
@@ -253,6 +261,7 @@ impl Node {
         // an act of this clock alone.
         self.read_barrier(false).await?;
         let ttl_s = self.inner.leases.renew(id).await?;
+        self.inner.counters.leases_renewed.add(u64::from(ttl_s > 0));
         Ok(LeaseKeepAliveResponse { header: self.header(), id, ttl_s })
     }
 
@@ -383,6 +392,7 @@ impl Node {
     async fn range_within(&self, request: RangeRequest, bytes_max: usize) -> Result<RangeResponse, Error> {
         check::range(&request)?;
         self.read_barrier(request.serializable).await?;
+        self.inner.counters.ranges.add(1);
         let Inner { reader, values, .. } = &*self.inner;
         range::read(reader, values, request, bytes_max, |revision| self.header_at(revision))
             .map_err(|error| self.inner.fault(error))
@@ -396,6 +406,7 @@ impl Node {
         let header = self.header_at(pin.revision());
         let outcome = self.inner.reader.read_txn(request, &pin, self.inner.values.as_ref());
         let outcome = outcome.map_err(|error| self.inner.fault(error.into()))??;
+        self.inner.counters.read_txn(&outcome);
         answers::txn(&self.inner.values, outcome, header).map_err(|error| self.inner.fault(error))
     }
 

@@ -184,6 +184,13 @@ pub struct Answer {
     pub result: Result<Outcome, Error>,
 }
 
+impl Applied {
+    /// How many leases ended.
+    pub(crate) fn leases_removed(&self) -> usize {
+        self.leases.iter().filter(|change| matches!(change, LeaseChange::Removed { .. })).count()
+    }
+}
+
 /// Everything that applying one log entry did.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {

@@ -18,6 +18,7 @@
 use super::health::Health;
 use super::log_reader::DiskReader;
 use crate::error::panic_text;
+use crate::metrics::{DISK_BOUNDS, Histogram, HistogramSnapshot};
 use crate::storage::{HardState, Log, LogEntry, LogId, LogOp, LogState, StorageError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 use std::{io, mem};
 
 /// Told when an operation is durable, or why it never will be.
@@ -49,6 +51,7 @@ struct Shared {
     durable: Mutex<Durable>,
     advanced: Condvar,
     disk_bytes: AtomicU64,
+    sync_durations: Histogram,
     health: Arc<Health>,
 }
 
@@ -113,6 +116,7 @@ impl LogWriter {
             durable: Mutex::new(Durable { last: state.last, ..Durable::default() }),
             advanced: Condvar::new(),
             disk_bytes: AtomicU64::new(log.disk_bytes()),
+            sync_durations: Histogram::new(DISK_BOUNDS),
             health,
         });
         let worker = Worker { shared: shared.clone(), log, failed: None };
@@ -215,6 +219,11 @@ impl LogWriter {
     /// Bytes on the medium.
     pub(super) fn disk_bytes(&self) -> u64 {
         self.shared.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long groups took to be written and synced.
+    pub(super) fn sync_durations(&self) -> HistogramSnapshot {
+        self.shared.sync_durations.snapshot()
     }
 
     /// Blocks until everything up to `up_to`, which must have been appended, is durable.
@@ -380,8 +389,10 @@ impl Worker {
         if ops.is_empty() {
             return;
         }
+        let began = Instant::now();
         self.guarded(|log| log.write(ops, committed));
         if self.failed.is_none() {
+            self.shared.sync_durations.record(began.elapsed());
             let mut durable = self.shared.durable.lock();
             ops.iter().for_each(|op| durable.advance(op));
             drop(durable);

@@ -7,6 +7,7 @@
 //! - Apply waits for room only while the maintenance thread runs: during the replay at a start and after a shutdown
 //!   began there is nobody who would make any.
 
+use super::counters::{Counters, Tally};
 use super::leases::LeaseKeeper;
 use super::maintenance::Maintenance;
 use super::proposals::Proposals;
@@ -18,6 +19,7 @@ use crate::watch::{EventBatch, WatchHub};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Everything that applying touches.
 pub(super) struct StateMachine {
@@ -28,6 +30,7 @@ pub(super) struct StateMachine {
     pub(super) hub: Arc<WatchHub>,
     pub(super) leases: Arc<LeaseKeeper>,
     pub(super) maintenance: Arc<Maintenance>,
+    pub(super) counters: Arc<Counters>,
     pub(super) unflushed_bytes_hard: usize,
 }
 
@@ -42,12 +45,14 @@ impl Machine for StateMachine {
 
     fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError> {
         self.values.wait_below(self.unflushed_bytes_hard, || self.maintenance.makes_room());
+        let (began, mut tally) = (Instant::now(), Tally::default());
         // The whole history, because a range inside a txn may have named an old revision.
         let pin = Arc::new(self.reader.pin_history());
         let mut answers = Vec::new();
         let mut events = Vec::new();
         for entry in entries {
             let applied = self.apply_entry(entry)?;
+            tally.add(&applied);
             self.leases.changed(&applied.leases);
             if applied.compacted.is_some() {
                 self.maintenance.compaction_requested();
@@ -55,6 +60,7 @@ impl Machine for StateMachine {
             events.extend(applied.events);
             answers.extend(applied.answers);
         }
+        self.counters.applied(&tally, began.elapsed());
         if !events.is_empty() {
             self.hub.publish(Arc::new(EventBatch { revision: self.reader.revision(), events }));
         }

@@ -12,6 +12,7 @@
 //!
 //! A failure stops the node; nothing is retried.
 
+use super::counters::Counters;
 use super::failure::Failure;
 use super::values::ValueStore;
 use crate::consensus::Consensus;
@@ -45,6 +46,7 @@ pub(super) struct Maintenance {
     failure: Arc<Failure>,
     flush_bytes: usize,
     flush_interval: Duration,
+    counters: Arc<Counters>,
     consensus: OnceLock<Arc<Consensus>>,
     requests: Mutex<Requests>,
     wake: Condvar,
@@ -76,6 +78,7 @@ impl Maintenance {
         failure: Arc<Failure>,
         flush_bytes: usize,
         flush_interval: Duration,
+        counters: Arc<Counters>,
     ) -> Arc<Self> {
         let reclaimed_revision = 0;
         Arc::new(Self {
@@ -84,6 +87,7 @@ impl Maintenance {
             failure,
             flush_bytes,
             flush_interval,
+            counters,
             consensus: OnceLock::new(),
             requests: Mutex::new(Requests { reclaimed_revision, ..Requests::default() }),
             wake: Condvar::new(),
@@ -290,7 +294,9 @@ impl Maintenance {
             return Ok(stored.map_or(0, |stored| stored.compact_revision));
         }
         consensus.log_barrier(checkpoint.applied)?;
+        let began = Instant::now();
         self.values.records().flush(Flush { records: &records, checkpoint: &checkpoint })?;
+        self.counters.flush.record(began.elapsed());
         drop(records);
         self.values.forget_up_to(checkpoint.revision);
         consensus.purge(checkpoint.applied);
@@ -307,6 +313,7 @@ impl Maintenance {
     ) -> Result<(), StorageError> {
         let limit = self.reader.oldest_pin().map_or(flushed_compact, |pin| pin.min(flushed_compact));
         if limit > *pruned_to {
+            let began = Instant::now();
             if !self.prune(state, limit)? {
                 return Ok(());
             }
@@ -316,6 +323,7 @@ impl Maintenance {
                     return Ok(());
                 }
             }
+            self.counters.compacted(began.elapsed());
         }
         let mut requests = self.requests.lock();
         if limit < flushed_compact {
@@ -337,6 +345,7 @@ impl Maintenance {
         while let Some(start) = from {
             from = self.reader.prune(&start, PRUNE_KEYS, limit, &mut dead);
             if dead.len() >= PRUNE_KEYS * 16 || from.is_none() {
+                self.counters.records_compacted.add(dead.len() as u64);
                 self.values.records().drop_revisions(&dead);
                 dead.clear();
             }

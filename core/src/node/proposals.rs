@@ -11,6 +11,7 @@
 
 use crate::consensus::{Consensus, ProposeError};
 use crate::error::Error;
+use crate::metrics::Counter;
 use crate::state::{Answer, Command, Proposal, ReadPin, RequestId, encode_batch, encoded_bytes};
 use futures_channel::oneshot;
 use parking_lot::{Condvar, Mutex};
@@ -45,6 +46,7 @@ pub(super) struct Proposals {
     queue: Mutex<Queue>,
     /// Told when nothing waits and nothing is on its way.
     drained: Condvar,
+    failed: Counter,
     consensus: OnceLock<Arc<Consensus>>,
 }
 
@@ -69,8 +71,8 @@ impl Proposals {
     /// An empty queue for one process life of a member.
     pub(super) fn new(member: u64, boot: u64, bytes_max: usize) -> Arc<Self> {
         let queue = Mutex::new(Queue { first: 1, ..Queue::default() });
-        let drained = Condvar::new();
-        Arc::new(Self { member, boot, bytes_max, queue, drained, consensus: OnceLock::new() })
+        let (drained, failed) = (Condvar::new(), Counter::default());
+        Arc::new(Self { member, boot, bytes_max, queue, drained, failed, consensus: OnceLock::new() })
     }
 
     /// Connects the queue with consensus. Before that nothing can be proposed.
@@ -183,9 +185,16 @@ impl Proposals {
     fn complete(&self, sequence: u64, result: Result<Answered, Error>) {
         let waiter = self.queue.lock().take_waiter(sequence);
         if let Some(waiter) = waiter {
+            self.failed.add(u64::from(result.is_err()));
             // The caller may have left; the command has happened all the same.
             drop(waiter.send(result));
         }
+    }
+
+    /// How many have no outcome yet, and how many failed since the start.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let pending = self.queue.lock().waiters.iter().flatten().count();
+        (pending as u64, self.failed.get())
     }
 
     /// Refuses new proposals with `reason`; those on their way still get their outcome.

@@ -11,6 +11,7 @@
 //! - Nothing that a client sends ends the process; a panic in a call ends that call's stream only.
 #![forbid(unsafe_code)]
 
+pub mod bbolt;
 mod convert;
 mod front;
 mod grpc;

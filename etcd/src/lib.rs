@@ -18,6 +18,7 @@ mod grpc;
 mod http;
 pub mod proto;
 pub mod server;
+pub mod snapshot;
 
 /// The release of etcd whose API this is, told to clients that ask for the server's version.
 pub const ETCD_VERSION: &str = "3.7.1";

@@ -136,10 +136,9 @@ const EXPORT_HELP: &str = "\
 Each line is {\"key\":…,\"value\":…}, or {\"key_base64\":…,\"value_base64\":…} where one of them is not UTF-8.
 A file appears under its name only when it is whole.";
 
+/// How far a range reaches from its first key; without any of these it is that key alone.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct GetOptions {
-    /// The key, or the first key of a range
-    pub(crate) key: OsString,
+pub(crate) struct Extent {
     /// The end of the range, not included
     pub(crate) range_end: Option<OsString>,
     /// Every key that begins with KEY
@@ -148,6 +147,14 @@ pub(crate) struct GetOptions {
     /// Every key from KEY on
     #[arg(long, conflicts_with_all = ["range_end", "prefix"])]
     pub(crate) from_key: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GetOptions {
+    /// The key, or the first key of a range
+    pub(crate) key: OsString,
+    #[command(flatten)]
+    pub(crate) extent: Extent,
     /// At most this many keys
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) limit: i64,
@@ -265,14 +272,8 @@ pub(crate) struct PutOptions {
 pub(crate) struct DelOptions {
     /// The key, or the first key of a range
     pub(crate) key: OsString,
-    /// The end of the range, not included
-    pub(crate) range_end: Option<OsString>,
-    /// Every key that begins with KEY
-    #[arg(long, conflicts_with = "range_end")]
-    pub(crate) prefix: bool,
-    /// Every key from KEY on
-    #[arg(long, conflicts_with_all = ["range_end", "prefix"])]
-    pub(crate) from_key: bool,
+    #[command(flatten)]
+    pub(crate) extent: Extent,
     /// State that a range is meant: RANGE_END must be given
     #[arg(long, requires = "range_end")]
     pub(crate) range: bool,
@@ -293,14 +294,8 @@ pub(crate) struct WatchOptions {
     /// The key, or the first key of a range
     #[arg(required_unless_present = "interactive")]
     pub(crate) key: Option<OsString>,
-    /// The end of the range, not included
-    pub(crate) range_end: Option<OsString>,
-    /// Every key that begins with KEY
-    #[arg(long, conflicts_with = "range_end")]
-    pub(crate) prefix: bool,
-    /// Every key from KEY on
-    #[arg(long, conflicts_with_all = ["range_end", "prefix"])]
-    pub(crate) from_key: bool,
+    #[command(flatten)]
+    pub(crate) extent: Extent,
     /// Begin with the changes of this revision
     #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
     pub(crate) rev: i64,

@@ -27,7 +27,10 @@ pub(crate) async fn run(global: Global, command: ClientCommand) -> Result<(), Fa
         ClientCommand::Hashkv(options) => return maintenance::hash_kv(&global, options, &mut output).await,
         _ => {}
     }
-    let client = connection::open(&global, needs(&command)).await?;
+    let client = connection::open(&global, needs(&command)).await.map_err(|failure| match &command {
+        ClientCommand::Import(_) => failure.note(import::NONE_ACKNOWLEDGED),
+        _ => failure,
+    })?;
     let done = async {
         match command {
             ClientCommand::Get(options) => kv::get(&client, options, &mut output).await,

@@ -25,6 +25,8 @@ const PUTS_MAX: usize = 512;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The longest line that is read. A value of 1.5 MiB takes at most 9 MiB as JSON.
 const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Where an import stands that has not begun.
+pub(super) const NONE_ACKNOWLEDGED: &str = "no line was acknowledged";
 
 pub(crate) async fn run(client: &Client, options: ImportOptions, output: &mut Output) -> Result<(), Failure> {
     let (input, total) = open(&options.file)?;
@@ -186,7 +188,7 @@ impl Import<'_> {
     /// Where the import stands, for the message of a failure.
     fn standing(&self) -> String {
         let last = match self.last_acked {
-            0 => "no line was acknowledged".to_owned(),
+            0 => NONE_ACKNOWLEDGED.to_owned(),
             line => format!("line {line} was the last acknowledged"),
         };
         match self.window.last_sent > self.last_acked {

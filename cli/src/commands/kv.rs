@@ -1,6 +1,6 @@
 //! `get`, `put` and `del`, as commands and as the requests that `txn` reads.
 
-use crate::args::{Consistency, DelOptions, GetOptions, PutOptions};
+use crate::args::{Consistency, DelOptions, Extent, GetOptions, PutOptions};
 use crate::failure::Failure;
 use crate::output::json::{DeleteJson, PutJson, RangeJson};
 use crate::output::{Format, Output};
@@ -95,7 +95,7 @@ pub(crate) async fn del(client: &Client, options: DelOptions, output: &mut Outpu
 }
 
 pub(crate) fn range_request(options: &GetOptions) -> RangeRequest {
-    let range = key_range(options.key.clone(), options.range_end.clone(), options.prefix, options.from_key);
+    let range = key_range(options.key.clone(), options.extent.clone());
     let sort_order = match (options.order, options.sort_by) {
         (Some(order), _) => order.into(),
         (None, Some(_)) => SortOrder::Ascend,
@@ -129,23 +129,20 @@ pub(crate) fn put_request(options: PutOptions, value: Vec<u8>) -> PutRequest {
 }
 
 pub(crate) fn delete_request(options: DelOptions) -> DeleteRangeRequest {
-    let range = key_range(options.key, options.range_end, options.prefix, options.from_key);
+    let range = key_range(options.key, options.extent);
     DeleteRangeRequest { range, prev_kv: options.prev_kv }
 }
 
 /// The range that the arguments of a command name. The empty key stands for the first one where a range is meant.
-pub(crate) fn key_range(
-    key: OsString,
-    range_end: Option<OsString>,
-    prefix: bool,
-    from_key: bool,
-) -> KeyRange {
+pub(crate) fn key_range(key: OsString, extent: Extent) -> KeyRange {
     let key = Bytes::from(key.into_vec());
-    match range_end {
-        _ if (prefix || from_key) && key.is_empty() => KeyRange::from(Bytes::from_static(b"\0")),
-        _ if prefix => KeyRange::prefix(key),
-        _ if from_key => KeyRange::from(key),
-        Some(end) => KeyRange::from_wire(key, end.into_vec().into()),
-        None => KeyRange::single(key),
+    match extent {
+        Extent { prefix: true, .. } | Extent { from_key: true, .. } if key.is_empty() => {
+            KeyRange::from(Bytes::from_static(b"\0"))
+        }
+        Extent { prefix: true, .. } => KeyRange::prefix(key),
+        Extent { from_key: true, .. } => KeyRange::from(key),
+        Extent { range_end: Some(end), .. } => KeyRange::from_wire(key, end.into_vec().into()),
+        Extent { range_end: None, .. } => KeyRange::single(key),
     }
 }

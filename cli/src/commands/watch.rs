@@ -47,7 +47,7 @@ pub(crate) async fn run(client: &Client, options: WatchOptions, output: &mut Out
 
 async fn start(client: &Client, options: WatchOptions) -> Result<Watch, Error> {
     let key = options.key.unwrap_or_default();
-    let range = key_range(key, options.range_end, options.prefix, options.from_key);
+    let range = key_range(key, options.extent);
     let mut watch = client.watch(range).from_revision(options.rev);
     if options.prev_kv {
         watch = watch.prev_kv();

@@ -57,6 +57,10 @@ fn nobody_there_is_unavailable() {
         .fails(3, "is `coffer serve` running there?");
     run(["--endpoints", "unix:///nonexistent.sock", "--command-timeout", "2s", "put", "a", "b"])
         .fails(3, "unavailable");
+    let line = b"{\"key\":\"a\",\"value\":\"1\"}\n";
+    let ran = run_with(["--endpoints", "coffer://127.0.0.1:1", "--command-timeout", "2s", "import"], line);
+    assert!(ran.stderr.contains("is `coffer serve` running there?"), "{}", ran.stderr);
+    ran.fails(3, "no line was acknowledged");
 }
 
 #[test]

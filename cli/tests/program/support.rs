@@ -138,10 +138,14 @@ impl Daemon {
     /// Sends it a signal and gives its exit code and the rest of its output.
     pub(crate) fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
         self.signal(signal);
-        let code = self.wait();
+        (self.wait(), self.rest())
+    }
+
+    /// The rest of its output, once it has ended.
+    pub(crate) fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("readable");
-        (code, rest)
+        rest
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

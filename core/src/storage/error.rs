@@ -74,6 +74,7 @@ impl From<StorageError> for crate::Error {
         match &error {
             StorageError::Corrupt { .. } => Self::Corrupt(error.to_string()),
             StorageError::Format { .. } | StorageError::InUse { .. } => Self::Open(error.to_string()),
+            _ if error.is_no_space() => Self::Fatal(format!("{error}: free some space there")),
             StorageError::Io { .. } | StorageError::Poisoned { .. } => Self::Fatal(error.to_string()),
         }
     }

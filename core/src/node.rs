@@ -61,6 +61,7 @@ use parking_lot::Mutex;
 use proposals::{Answered, Proposals};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 use values::ValueStore;
 
 /// One member of a store. Cheap to clone; every clone is the same node, which stops with the last of them.
@@ -364,6 +365,16 @@ impl Node {
     /// Largest request in bytes.
     pub fn request_bytes_max(&self) -> usize {
         self.inner.config.request_bytes_max
+    }
+
+    /// Member id of the leader, as far as this member knows.
+    pub fn leader(&self) -> Option<u64> {
+        self.inner.consensus.status().leader
+    }
+
+    /// How long members wait for a leader's sign of life.
+    pub fn election_timeout(&self) -> Duration {
+        self.inner.config.election_timeout
     }
 
     /// The fault that stopped the node, if one did; [`Error::Stopped`] after a shutdown.

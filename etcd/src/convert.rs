@@ -4,8 +4,10 @@ mod kv;
 mod lease;
 mod status;
 mod txn;
+mod watch;
 
 pub(crate) use status::status;
+pub(crate) use watch::encode_events;
 
 use crate::proto::etcdserverpb as pb;
 use coffer_core::request::Header;

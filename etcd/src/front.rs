@@ -1,6 +1,8 @@
 //! What every call of the front shares.
 
 use crate::convert::status;
+use crate::grpc::Encodings;
+use crate::leadership::Leadership;
 use crate::server::ServerConfig;
 use async_channel::Receiver;
 use coffer_core::Error;
@@ -8,6 +10,7 @@ use coffer_core::node::Node;
 use coffer_runtime::timeout;
 use std::convert::Infallible;
 use std::future::Future;
+use std::time::Duration;
 use tonic::Status;
 
 /// The node and the settings of the surface. The gRPC services are implemented on it, one file for each.
@@ -16,13 +19,14 @@ pub(crate) struct Front {
     pub(crate) node: Node,
     pub(crate) config: ServerConfig,
     pub(crate) stop: Stop,
+    pub(crate) leadership: Leadership,
+    pub(crate) encodings: Encodings,
 }
 
 impl Front {
     /// Runs a request that changes nothing, until its deadline.
     pub(crate) async fn read<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Status> {
-        let outcome = timeout(self.config.request_timeout, work).await.unwrap_or(Err(Error::Timeout));
-        outcome.map_err(status)
+        read(self.config.request_timeout, work).await
     }
 
     /// Runs a request that changes something: after its deadline nobody knows whether it did.
@@ -30,6 +34,14 @@ impl Front {
         let outcome = timeout(self.config.request_timeout, work).await.unwrap_or(Err(Error::OutcomeUnknown));
         outcome.map_err(status)
     }
+}
+
+/// Runs a request that changes nothing, for no longer than `limit`.
+pub(crate) async fn read<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Status> {
+    timeout(limit, work).await.unwrap_or(Err(Error::Timeout)).map_err(status)
 }
 
 /// Tells long streams that the server is stopping. Cheap to clone.

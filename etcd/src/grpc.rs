@@ -2,11 +2,21 @@
 //!
 //! The services are implemented on [`Front`], one file for each.
 
+mod health;
 mod kv;
+mod lease;
+mod long;
+mod watch;
 
+pub(crate) use watch::Encodings;
+
+use crate::convert::status;
 use crate::front::Front;
 use crate::proto::etcdserverpb::kv_server::KvServer;
+use crate::proto::etcdserverpb::lease_server::LeaseServer;
+use crate::proto::health::health_server::HealthServer;
 use ::http::{HeaderMap, Request, Response};
+use coffer_core::Error;
 use hyper::body::Incoming;
 use std::sync::Arc;
 use tonic::body::Body;
@@ -25,6 +35,10 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Answers a call.
 pub(crate) async fn call(front: &Arc<Front>, request: Request<Incoming>) -> Response<Body> {
+    let asks_leader = request.headers().get(long::HAS_LEADER).is_some_and(|value| value == "true");
+    if asks_leader && front.node.leader().is_none() {
+        return status(Error::NoLeader).into_http();
+    }
     let bytes_max = front.node.request_bytes_max() + OVERHEAD_BYTES;
     let service = request.uri().path().split('/').nth(1).unwrap_or_default();
     macro_rules! serve {
@@ -38,6 +52,9 @@ pub(crate) async fn call(front: &Arc<Front>, request: Request<Incoming>) -> Resp
     }
     match service {
         "etcdserverpb.KV" => serve!(KvServer),
+        "etcdserverpb.Lease" => serve!(LeaseServer),
+        "grpc.health.v1.Health" => serve!(HealthServer),
+        "etcdserverpb.Watch" => watch::call(front, request, bytes_max).await,
         unknown => Status::new(Code::Unimplemented, format!("unknown service {unknown}")).into_http(),
     }
 }

@@ -16,6 +16,7 @@ mod convert;
 mod front;
 mod grpc;
 mod http;
+mod leadership;
 pub mod proto;
 pub mod server;
 pub mod snapshot;

@@ -20,6 +20,8 @@ pub use config::{ServeError, ServerConfig};
 pub use url::UrlError;
 
 use crate::front::{Front, Stop};
+use crate::grpc::Encodings;
+use crate::leadership::Leadership;
 use accept::Acceptor;
 use coffer_core::node::Node;
 use coffer_runtime::local::LocalThread;
@@ -57,7 +59,13 @@ impl Server {
         let (queues, receivers): (Vec<_>, Vec<_>) =
             (0..config.threads.max(1)).map(|_| async_channel::unbounded()).unzip();
         let mut acceptor = Some(Acceptor::new(listeners, queues, config.connections_max));
-        let front = Arc::new(Front { node, config, stop: Stop::new(stopped) });
+        let front = Arc::new(Front {
+            node,
+            config,
+            stop: Stop::new(stopped),
+            leadership: Leadership::default(),
+            encodings: Encodings::default(),
+        });
         let server = Server { local_urls, running: Mutex::new(Some(running)), threads: Mutex::default() };
         for (index, queue) in receivers.into_iter().enumerate() {
             let front = front.clone();

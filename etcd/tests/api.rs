@@ -1,7 +1,19 @@
 //! The API as a gRPC client sees it: a real node, a real server, a real socket.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "api/health.rs"]
+mod health;
 #[path = "api/kv.rs"]
 mod kv;
+#[path = "api/lease.rs"]
+mod lease;
 #[path = "api/support.rs"]
 mod support;
+#[path = "api/watch.rs"]
+mod watch;
+#[path = "api/watch_load.rs"]
+mod watch_load;
+#[path = "api/watch_odd.rs"]
+mod watch_odd;
+#[path = "api/watching.rs"]
+mod watching;

@@ -13,7 +13,15 @@ use std::sync::Arc;
 
 /// Serves what `queue` brings, until the front stops.
 pub(super) async fn main(front: Arc<Front>, queue: Receiver<Accepted>, acceptor: Option<Acceptor>) {
-    let listening = acceptor.map(Acceptor::start).unwrap_or_default();
+    let mut serving = Vec::new();
+    if let Some(acceptor) = acceptor {
+        serving = acceptor.start();
+        let front = front.clone();
+        serving.push(spawn(async move {
+            let has_leader = || front.node.leader().is_some();
+            front.leadership.monitor(front.node.election_timeout(), has_leader).await;
+        }));
+    }
     // Every connection holds a sender's end: the channel closes with the last of them.
     let (alive, ended) = async_channel::bounded::<Infallible>(1);
     {
@@ -26,7 +34,7 @@ pub(super) async fn main(front: Arc<Front>, queue: Receiver<Accepted>, acceptor:
             });
         }
     }
-    for task in listening {
+    for task in serving {
         task.cancel().await;
     }
     queue.close();

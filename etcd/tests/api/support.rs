@@ -13,13 +13,22 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tonic::body::Body;
 use tonic::codegen::Service;
+
+/// How long anything may take that should happen soon.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for what should happen soon.
+pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
+    coffer_runtime::timeout(PATIENCE, work).await.expect("it should have happened by now")
+}
 
 /// A server with its node. Both stop when it is dropped.
 pub(crate) struct Running {
     pub(crate) node: Node,
-    pub(crate) server: Server,
+    pub(crate) server: Arc<Server>,
 }
 
 impl Running {
@@ -33,7 +42,7 @@ impl Running {
         let (log, records) = MemoryDisk::default().open().unwrap();
         let node = Node::open(node, Box::new(log), Arc::new(records)).unwrap();
         let server = Server::start(node.clone(), &["http://127.0.0.1:0".into()], server).unwrap();
-        Self { node, server }
+        Self { node, server: Arc::new(server) }
     }
 
     /// `host:port`.

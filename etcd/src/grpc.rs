@@ -2,10 +2,13 @@
 //!
 //! The services are implemented on [`Front`], one file for each.
 
+mod election;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod long;
+mod turns;
 mod watch;
 
 pub(crate) use watch::Encodings;
@@ -15,6 +18,8 @@ use crate::front::Front;
 use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::lease_server::LeaseServer;
 use crate::proto::health::health_server::HealthServer;
+use crate::proto::v3electionpb::election_server::ElectionServer;
+use crate::proto::v3lockpb::lock_server::LockServer;
 use ::http::{HeaderMap, Request, Response};
 use coffer_core::Error;
 use hyper::body::Incoming;
@@ -53,6 +58,8 @@ pub(crate) async fn call(front: &Arc<Front>, request: Request<Incoming>) -> Resp
     match service {
         "etcdserverpb.KV" => serve!(KvServer),
         "etcdserverpb.Lease" => serve!(LeaseServer),
+        "v3lockpb.Lock" => serve!(LockServer),
+        "v3electionpb.Election" => serve!(ElectionServer),
         "grpc.health.v1.Health" => serve!(HealthServer),
         "etcdserverpb.Watch" => watch::call(front, request, bytes_max).await,
         unknown => Status::new(Code::Unimplemented, format!("unknown service {unknown}")).into_http(),

@@ -1,12 +1,16 @@
 //! The API as a gRPC client sees it: a real node, a real server, a real socket.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "api/election.rs"]
+mod election;
 #[path = "api/health.rs"]
 mod health;
 #[path = "api/kv.rs"]
 mod kv;
 #[path = "api/lease.rs"]
 mod lease;
+#[path = "api/lock.rs"]
+mod lock;
 #[path = "api/support.rs"]
 mod support;
 #[path = "api/watch.rs"]

@@ -1,7 +1,9 @@
 //! What every call of the front shares.
 
+use crate::calls::Calls;
 use crate::convert::status;
 use crate::grpc::Encodings;
+use crate::http::HealthCounts;
 use crate::leadership::Leadership;
 use crate::server::ServerConfig;
 use async_channel::Receiver;
@@ -21,6 +23,8 @@ pub(crate) struct Front {
     pub(crate) stop: Stop,
     pub(crate) leadership: Leadership,
     pub(crate) encodings: Encodings,
+    pub(crate) calls: Calls,
+    pub(crate) health: HealthCounts,
 }
 
 impl Front {

@@ -13,6 +13,7 @@ mod watch;
 
 pub(crate) use watch::Encodings;
 
+use crate::calls::CallBody;
 use crate::convert::status;
 use crate::front::Front;
 use crate::proto::etcdserverpb::kv_server::KvServer;
@@ -22,7 +23,6 @@ use crate::proto::v3electionpb::election_server::ElectionServer;
 use crate::proto::v3lockpb::lock_server::LockServer;
 use ::http::{HeaderMap, Request, Response};
 use coffer_core::Error;
-use hyper::body::Incoming;
 use std::sync::Arc;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -38,13 +38,18 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// Bytes that a message of a client may have.
+pub(crate) fn message_bytes_max(front: &Front) -> usize {
+    front.node.request_bytes_max() + OVERHEAD_BYTES
+}
+
 /// Answers a call.
-pub(crate) async fn call(front: &Arc<Front>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn call(front: &Arc<Front>, request: Request<CallBody>) -> Response<Body> {
     let asks_leader = request.headers().get(long::HAS_LEADER).is_some_and(|value| value == "true");
     if asks_leader && front.node.leader().is_none() {
         return status(Error::NoLeader).into_http();
     }
-    let bytes_max = front.node.request_bytes_max() + OVERHEAD_BYTES;
+    let bytes_max = message_bytes_max(front);
     let service = request.uri().path().split('/').nth(1).unwrap_or_default();
     macro_rules! serve {
         ($server:ident) => {{

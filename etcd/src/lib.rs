@@ -2,8 +2,9 @@
 //! every other surface.
 //!
 //! # Data path
-//! [`server`]: socket -> HTTP/1 or HTTP/2 -> `grpc` (or `http` for what is not gRPC) -> `convert` to a core request ->
-//! node -> `convert` back. No rule of the store is implemented here: what a request means, and whether it is allowed,
+//! [`server`]: socket -> HTTP/1 or HTTP/2 -> `calls` (counted) -> `grpc` -> `convert` to a core request -> node ->
+//! `convert` back. What is not gRPC goes to `http`, whose JSON gateway makes calls of gRPC.
+//! No rule of the store is implemented here: what a request means, and whether it is allowed,
 //! the node decides for all surfaces alike.
 //!
 //! # Invariants
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bbolt;
+mod calls;
 mod convert;
 mod front;
 mod grpc;

@@ -19,13 +19,16 @@ mod url;
 pub use config::{ServeError, ServerConfig};
 pub use url::UrlError;
 
+use crate::calls::Calls;
 use crate::front::{Front, Stop};
 use crate::grpc::Encodings;
+use crate::http::HealthCounts;
 use crate::leadership::Leadership;
 use accept::Acceptor;
 use coffer_core::node::Node;
 use coffer_runtime::local::LocalThread;
 use coffer_runtime::net::Listener;
+use connection::Surface;
 use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::fmt;
@@ -34,6 +37,8 @@ use std::sync::Arc;
 /// A running server. Dropping it shuts it down.
 pub struct Server {
     local_urls: Vec<String>,
+    local_http_urls: Vec<String>,
+    local_metrics_urls: Vec<String>,
     /// Dropped to stop.
     running: Mutex<Option<async_channel::Sender<Infallible>>>,
     threads: Mutex<Vec<LocalThread<()>>>,
@@ -46,27 +51,32 @@ impl Server {
     /// # Errors
     /// A URL is not usable, cannot be listened on (the port is in use, forbidden), or no thread could be started.
     pub fn start(node: Node, urls: &[String], config: ServerConfig) -> Result<Server, ServeError> {
-        let mut listeners = Vec::with_capacity(urls.len());
-        let mut local_urls = Vec::with_capacity(urls.len());
-        for url in urls {
-            let failed = |source| ServeError::Listen { url: url.clone(), source };
-            let listener = Listener::bind(&url::parse(url)?).map_err(failed)?;
-            local_urls.push(url::format(&listener.local_address().map_err(failed)?));
-            listeners.push(listener);
-        }
+        let surface = if config.listen_http_urls.is_empty() { Surface::All } else { Surface::Grpc };
+        let mut listeners = Vec::new();
+        let local_urls = listen(urls, surface, &mut listeners)?;
+        let local_http_urls = listen(&config.listen_http_urls, Surface::Http, &mut listeners)?;
+        let local_metrics_urls = listen(&config.listen_metrics_urls, Surface::Metrics, &mut listeners)?;
         let (running, stopped) = async_channel::bounded(1);
         let config = config.completed(&local_urls);
         let (queues, receivers): (Vec<_>, Vec<_>) =
             (0..config.threads.max(1)).map(|_| async_channel::unbounded()).unzip();
         let mut acceptor = Some(Acceptor::new(listeners, queues, config.connections_max));
         let front = Arc::new(Front {
+            calls: Calls::new(config.extensive_metrics),
+            health: HealthCounts::default(),
             node,
             config,
             stop: Stop::new(stopped),
             leadership: Leadership::default(),
             encodings: Encodings::default(),
         });
-        let server = Server { local_urls, running: Mutex::new(Some(running)), threads: Mutex::default() };
+        let server = Server {
+            local_urls,
+            local_http_urls,
+            local_metrics_urls,
+            running: Mutex::new(Some(running)),
+            threads: Mutex::default(),
+        };
         for (index, queue) in receivers.into_iter().enumerate() {
             let front = front.clone();
             // The first thread accepts for all.
@@ -85,6 +95,16 @@ impl Server {
         &self.local_urls
     }
 
+    /// Those of [`listen_http_urls`](ServerConfig::listen_http_urls) with the actual ports.
+    pub fn local_http_urls(&self) -> &[String] {
+        &self.local_http_urls
+    }
+
+    /// Those of [`listen_metrics_urls`](ServerConfig::listen_metrics_urls) with the actual ports.
+    pub fn local_metrics_urls(&self) -> &[String] {
+        &self.local_metrics_urls
+    }
+
     /// Stops accepting, ends watches and other long streams, lets begun requests end within the configured grace time,
     /// closes every connection and joins the threads. Idempotent; blocks.
     pub fn shutdown(&self) {
@@ -95,6 +115,22 @@ impl Server {
             }
         }
     }
+}
+
+/// Listens on `urls`, and gives them with the actual ports.
+fn listen(
+    urls: &[String],
+    surface: Surface,
+    listeners: &mut Vec<(Listener, Surface)>,
+) -> Result<Vec<String>, ServeError> {
+    let mut local_urls = Vec::with_capacity(urls.len());
+    for url in urls {
+        let failed = |source| ServeError::Listen { url: url.clone(), source };
+        let listener = Listener::bind(&url::parse(url)?).map_err(failed)?;
+        local_urls.push(url::format(&listener.local_address().map_err(failed)?));
+        listeners.push((listener, surface));
+    }
+    Ok(local_urls)
 }
 
 impl Drop for Server {

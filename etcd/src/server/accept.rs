@@ -1,5 +1,6 @@
 //! Accepts connections and hands them to the connection threads.
 
+use super::connection::Surface;
 use async_channel::Sender;
 use coffer_runtime::local::{LocalTask, spawn};
 use coffer_runtime::net::{Listener, Stream};
@@ -13,7 +14,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The listeners of a server.
 pub(super) struct Acceptor {
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Surface)>,
     shared: Arc<Shared>,
 }
 
@@ -27,6 +28,7 @@ struct Shared {
 /// A connection, counted until it is dropped.
 pub(super) struct Accepted {
     pub(super) stream: Stream,
+    pub(super) surface: Surface,
     pub(super) counted: Counted,
 }
 
@@ -48,7 +50,7 @@ impl Drop for Counted {
 
 impl Acceptor {
     pub(super) fn new(
-        listeners: Vec<Listener>,
+        listeners: Vec<(Listener, Surface)>,
         queues: Vec<Sender<Accepted>>,
         connections_max: usize,
     ) -> Self {
@@ -60,14 +62,15 @@ impl Acceptor {
     /// Accepts on every listener, on this thread. Cancelling the tasks closes the listeners.
     pub(super) fn start(self) -> Vec<LocalTask<()>> {
         let shared = self.shared;
-        self.listeners.into_iter().map(|listener| spawn(accept(listener, shared.clone()))).collect()
+        let accepting = |(listener, surface)| spawn(accept(listener, surface, shared.clone()));
+        self.listeners.into_iter().map(accepting).collect()
     }
 }
 
-async fn accept(listener: Listener, shared: Arc<Shared>) {
+async fn accept(listener: Listener, surface: Surface, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => shared.dispatch(stream),
+            Ok((stream, _)) => shared.dispatch(stream, surface),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; trying again");
                 sleep(RETRY_AFTER).await;
@@ -77,13 +80,13 @@ async fn accept(listener: Listener, shared: Arc<Shared>) {
 }
 
 impl Shared {
-    fn dispatch(&self, stream: Stream) {
+    fn dispatch(&self, stream: Stream, surface: Surface) {
         let Some(counted) = Counted::take(&self.connections, self.connections_max) else {
             tracing::warn!(max = self.connections_max, "too many connections; one is closed");
             return;
         };
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
         // A thread that has stopped takes no more; the connection is closed.
-        let _ = self.queues[index].try_send(Accepted { stream, counted });
+        let _ = self.queues[index].try_send(Accepted { stream, surface, counted });
     }
 }

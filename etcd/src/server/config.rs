@@ -30,6 +30,18 @@ pub struct ServerConfig {
     pub advertise_peer_urls: Vec<String>,
     /// Whether the JSON gateway under `/v3/` is served.
     pub gateway: bool,
+    /// More URLs to listen on, for plain HTTP and its JSON gateway only. If there is one, the others serve gRPC only.
+    pub listen_http_urls: Vec<String>,
+    /// More URLs to listen on, for metrics and health only.
+    pub listen_metrics_urls: Vec<String>,
+    /// Origins whose scripts may read what plain HTTP answers; `*` or none for all.
+    pub cors: Vec<String>,
+    /// Hosts that plain HTTP may be asked for, against DNS rebinding; `*` or none for all.
+    pub host_whitelist: Vec<String>,
+    /// How long the body of a request in plain HTTP may take. Streams have as long as they last.
+    pub body_timeout: Duration,
+    /// Whether the durations of calls are measured, for `/metrics`.
+    pub extensive_metrics: bool,
 }
 
 impl Default for ServerConfig {
@@ -48,6 +60,12 @@ impl Default for ServerConfig {
             advertise_client_urls: Vec::new(),
             advertise_peer_urls: Vec::new(),
             gateway: true,
+            listen_http_urls: Vec::new(),
+            listen_metrics_urls: Vec::new(),
+            cors: vec!["*".into()],
+            host_whitelist: vec!["*".into()],
+            body_timeout: Duration::from_secs(60),
+            extensive_metrics: false,
         }
     }
 }

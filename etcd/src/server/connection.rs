@@ -1,6 +1,7 @@
 //! One connection: HTTP/1 or HTTP/2, as its first bytes say.
 
 use super::timer::{LocalTasks, Timer};
+use crate::calls::{self, Reply};
 use crate::front::Front;
 use crate::{grpc, http};
 use ::http::{Request, Response};
@@ -14,13 +15,29 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::body::Body;
 
 /// How long a client may take to send the head of a request in HTTP/1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surface {
+    /// gRPC and plain HTTP.
+    All,
+    /// gRPC only.
+    Grpc,
+    /// Plain HTTP only.
+    Http,
+    /// Metrics and health only.
+    Metrics,
+}
+
 /// Serves `stream` until it ends or the front stops.
-pub(super) async fn serve(front: &Arc<Front>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+pub(super) async fn serve(
+    front: &Arc<Front>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    surface: Surface,
+) {
     let config = &front.config;
     let mut builder = Builder::new(LocalTasks);
     builder.http1().timer(Timer).header_read_timeout(HEADER_TIMEOUT);
@@ -30,7 +47,7 @@ pub(super) async fn serve(front: &Arc<Front>, stream: impl AsyncRead + AsyncWrit
         .max_concurrent_streams(config.concurrent_streams_max)
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout);
-    let service = service_fn(|request| answer(front.clone(), request));
+    let service = service_fn(|request| answer(front.clone(), surface, request));
     let mut connection = pin!(builder.serve_connection(FuturesIo::new(stream), service));
     let outcome = match select(connection.as_mut(), pin!(front.stop.wait())).await {
         Either::Left((outcome, _)) => outcome,
@@ -45,9 +62,15 @@ pub(super) async fn serve(front: &Arc<Front>, stream: impl AsyncRead + AsyncWrit
     }
 }
 
-async fn answer(front: Arc<Front>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    Ok(match grpc::is_grpc(request.headers()) {
-        true => grpc::call(&front, request).await,
-        false => http::call(&front, request).await,
+async fn answer(
+    front: Arc<Front>,
+    surface: Surface,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
+    Ok(match (surface, grpc::is_grpc(request.headers())) {
+        (Surface::All | Surface::Grpc, true) => calls::answer(&front, request.map(Into::into)).await,
+        (Surface::Grpc, false) => http::only_grpc(),
+        (Surface::Metrics, _) => http::call_metrics(&front, request).await,
+        (Surface::All | Surface::Http, _) => http::call(&front, request).await,
     })
 }

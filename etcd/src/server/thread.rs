@@ -29,7 +29,7 @@ pub(super) async fn main(front: Arc<Front>, queue: Receiver<Accepted>, acceptor:
         while let Either::Left((Ok(accepted), _)) = select(pin!(queue.recv()), stopped.as_mut()).await {
             let (front, alive) = (front.clone(), alive.clone());
             spawn(async move {
-                connection::serve(&front, accepted.stream).await;
+                connection::serve(&front, accepted.stream, accepted.surface).await;
                 drop((accepted.counted, alive));
             });
         }

@@ -1,6 +1,6 @@
 //! One story for each rule of the data model.
 
-use crate::harness::*;
+use super::harness::*;
 use bytes::Bytes;
 use coffer_core::request::*;
 use coffer_core::state::*;

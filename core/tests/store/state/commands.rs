@@ -1,6 +1,6 @@
 //! Random commands over few keys, few leases and few revisions, so that they meet each other.
 
-use crate::harness::*;
+use super::harness::*;
 use bytes::Bytes;
 use coffer_core::request::*;
 use coffer_core::state::Command;

@@ -1,6 +1,6 @@
 //! HashKV against values that etcd 3.4.23 gave for the same history.
 
-use crate::harness::*;
+use super::harness::*;
 use coffer_core::request::*;
 use coffer_core::state::*;
 use coffer_core::{KeyRange, LeaseId};

@@ -1,6 +1,6 @@
 //! The bytes of batches and checkpoints, frozen: a change of format must be seen, and must take a new version.
 
-use crate::harness::*;
+use super::harness::*;
 use bytes::Bytes;
 use coffer_core::codec::Malformed;
 use coffer_core::request::*;

@@ -1,9 +1,9 @@
 //! Random commands, compactions, prunings and restarts: the state machine against the naive one, and against a twin
 //! that prunes at other moments.
 
-use crate::commands;
-use crate::harness::*;
-use crate::naive::*;
+use super::commands;
+use super::harness::*;
+use super::naive::*;
 use bytes::Bytes;
 use coffer_core::request::*;
 use coffer_core::state::key_index::Loader;

@@ -1,7 +1,7 @@
 //! The state machine as one would write it without a thought for memory or speed: the whole content of every
 //! revision. What the real one is compared with.
 
-use crate::harness::TERM;
+use super::harness::TERM;
 use bytes::Bytes;
 use coffer_core::request::*;
 use coffer_core::state::*;

@@ -1,6 +1,6 @@
 //! Readers on other threads, while the state changes.
 
-use crate::harness::*;
+use super::harness::*;
 use coffer_core::request::*;
 use coffer_core::state::*;
 use coffer_core::{Error, KeyRange};

@@ -1,6 +1,6 @@
 //! What is refused before it is proposed.
 
-use crate::harness::*;
+use super::harness::*;
 use bytes::Bytes;
 use coffer_core::request::*;
 use coffer_core::state::check::{self, Limits};
@@ -105,7 +105,7 @@ fn what_is_deleted_is_not_put() {
     assert_eq!(txn(&always(vec![erase(key("a")), erase(key("a"))])), Ok(()));
     // Between a list and what is nested, and between siblings: as etcd looks at them.
     let puts = |key| nested(vec![], vec![put(key)]);
-    let erases = |key| nested(vec![erase(crate::harness::key(key))], vec![]);
+    let erases = |key| nested(vec![erase(super::harness::key(key))], vec![]);
     assert_eq!(txn(&always(vec![erases("q"), put("q")])), dup);
     assert_eq!(txn(&always(vec![put("q"), erases("q")])), dup);
     assert_eq!(txn(&always(vec![puts("q"), erase(key("q"))])), dup);

@@ -1,0 +1,11 @@
+//! The store from outside, in one program so that it is built once: state machine, consensus and whole nodes, over the
+//! in-memory backend.
+
+mod consensus;
+mod key_index;
+mod node_faults;
+mod node_metrics;
+mod node_restore;
+mod node_scale;
+#[cfg(test)]
+mod state;

@@ -1,0 +1,17 @@
+//! The state machine from outside: stories of its semantics, a model, its formats, and its purity.
+
+mod harness;
+
+mod checks;
+mod hashes;
+mod readers;
+mod stories;
+
+mod purity;
+
+mod commands;
+mod naive;
+
+mod model;
+
+mod formats;

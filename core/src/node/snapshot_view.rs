@@ -99,7 +99,7 @@ impl SnapshotView {
         let unflushed = self.values.unflushed_up_to(self.revision);
         let mut measured = Vec::with_capacity(unflushed.len());
         for record in unflushed {
-            let entry = directory_entry(&record);
+            let entry = DirectoryEntry::from(&*record);
             if self.shows(&record.key, entry.revision, entry.tombstone) {
                 measured.push((entry.revision, of(&record.key, &entry)));
             }
@@ -155,16 +155,5 @@ impl SnapshotView {
     fn fault(&self, error: Error) -> Error {
         self.failure.set(error.clone());
         error
-    }
-}
-
-fn directory_entry(record: &Record) -> DirectoryEntry {
-    DirectoryEntry {
-        revision: record.revision,
-        create_revision: record.create_revision,
-        version: record.version,
-        lease: record.lease,
-        tombstone: record.tombstone,
-        value_bytes: record.value.len() as u32,
     }
 }

@@ -64,6 +64,19 @@ pub struct DirectoryEntry {
     pub value_bytes: u32,
 }
 
+impl From<&Record> for DirectoryEntry {
+    fn from(record: &Record) -> Self {
+        Self {
+            revision: record.revision,
+            create_revision: record.create_revision,
+            version: record.version,
+            lease: record.lease,
+            tombstone: record.tombstone,
+            value_bytes: record.value.len() as u32,
+        }
+    }
+}
+
 /// What one slice of background reclaiming did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReclaimProgress {

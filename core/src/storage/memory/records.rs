@@ -173,7 +173,7 @@ impl Records for MemoryRecords {
     ) -> Result<(), StorageError> {
         let mut entries: Vec<(Bytes, DirectoryEntry)> = Vec::new();
         self.walk(OLDEST, &mut |record| {
-            entries.push((record.key.clone(), directory_entry(record)));
+            entries.push((record.key.clone(), DirectoryEntry::from(record)));
             ControlFlow::Continue(())
         })?;
         entries.sort_unstable_by(|(a, of_a), (b, of_b)| (a, of_a.revision).cmp(&(b, of_b.revision)));
@@ -326,17 +326,6 @@ fn damage_at(offset: u64) -> StorageError {
         offset,
         expected: "what was written".into(),
         found: "damage".into(),
-    }
-}
-
-fn directory_entry(record: &Record) -> DirectoryEntry {
-    DirectoryEntry {
-        revision: record.revision,
-        create_revision: record.create_revision,
-        version: record.version,
-        lease: record.lease,
-        tombstone: record.tombstone,
-        value_bytes: record.value.len() as u32,
     }
 }
 

@@ -22,6 +22,7 @@ mod gate;
 mod kv;
 mod lease;
 mod maintenance;
+mod pace;
 mod stats;
 mod thread;
 mod watch;

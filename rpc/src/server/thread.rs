@@ -3,6 +3,7 @@
 use super::accept::Acceptor;
 use super::config::ServerConfig;
 use super::connection;
+use super::pace::Pace;
 use super::stats::Stats;
 use crate::net::{Budget, Fault, Link};
 use crate::ticker::Ticker;
@@ -36,6 +37,7 @@ pub(super) struct Thread {
     pub(super) stats: Arc<Stats>,
     pub(super) ticker: Ticker,
     pub(super) budget: Budget,
+    pub(super) pace: Pace,
     links: RefCell<HashMap<u64, Link>>,
     next_id: Cell<u64>,
     empty: Cell<Option<Waker>>,
@@ -70,6 +72,7 @@ impl Thread {
             ticker: Ticker::default(),
             budget: Budget::new(config.thread_bytes_max),
             config,
+            pace: Pace::new(),
             links: RefCell::default(),
             next_id: Cell::new(0),
             empty: Cell::new(None),

@@ -1,13 +1,15 @@
 //! Watch streams: what core's stream delivers goes to the client's sink, as fast as the client takes it.
 //!
-//! Responses that are ready together travel together: an event costs a fraction of a message. While the client does
-//! not acknowledge, nothing is taken from core's stream, whose queue is bounded.
+//! Responses that are ready together travel together: an event costs a fraction of a message. Where many streams are
+//! busy, each waits a little so that more of them are ([`Pace`](super::pace::Pace)). While the client does not
+//! acknowledge, nothing is taken from core's stream, whose queue is bounded.
 
 use super::connection::{Connection, Counted};
 use crate::schema::watch_capnp::{watch, watch_sink, watch_stream};
 use crate::wire::{self, size};
 use coffer_core::Error;
 use coffer_core::watch::{WatchKind, WatchResponse, WatchStream};
+use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, abortable};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -114,9 +116,17 @@ impl Shared {
     /// Takes from core and sends to the client, until either has nothing more to say.
     async fn pump(self: Rc<Self>, sink: watch_sink::Client) {
         let next = || poll_fn(|cx| self.stream.borrow_mut().poll_next(cx));
-        while let Some(responses) = next().await {
+        let pace = &self.connection.thread.pace;
+        let mut round = 0;
+        while let Some(mut responses) = next().await {
+            if message_len(&responses) == responses.len() {
+                pace.turn(round).await;
+                // What came meanwhile. The end of the stream is found by the next wait.
+                responses.extend(next().now_or_never().flatten().unwrap_or_default());
+            }
             self.forget_canceled(&responses);
             for batch in batches(&responses) {
+                round = pace.sent();
                 if self.send(&sink, batch).await.is_err() {
                     return;
                 }
@@ -152,14 +162,19 @@ impl Shared {
 fn batches(responses: &[WatchResponse]) -> impl Iterator<Item = &[WatchResponse]> {
     let mut rest = responses;
     std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = rest.iter().take_while(|response| {
-            let fits = bytes < MESSAGE_BYTES;
-            bytes += size::watch_response(response) * 8;
-            fits
-        });
-        let (batch, left) = rest.split_at(fits.count());
+        let (batch, left) = rest.split_at(message_len(rest));
         rest = left;
         (!batch.is_empty()).then_some(batch)
     })
+}
+
+/// How many of the responses travel in one message.
+fn message_len(responses: &[WatchResponse]) -> usize {
+    let mut bytes = 0;
+    let fits = responses.iter().take_while(|response| {
+        let fits = bytes < MESSAGE_BYTES;
+        bytes += size::watch_response(response) * 8;
+        fits
+    });
+    fits.count()
 }

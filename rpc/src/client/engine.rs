@@ -12,8 +12,8 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-const BACKOFF_MIN: Duration = Duration::from_millis(25);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(25);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// What a frame holds besides what the user gave.
 const FRAME_OVERHEAD_BYTES: usize = 4096;
 

@@ -1,6 +1,6 @@
 //! Reading a range in pieces.
 
-use super::engine::{Engine, Kind};
+use super::engine::{BACKOFF_MAX, BACKOFF_MIN, Engine, Kind, jittered};
 use super::{Client, call};
 use crate::schema::kv_capnp::range_sink;
 use crate::wire;
@@ -120,11 +120,13 @@ struct Fetch {
 struct Abandoned;
 
 impl Fetch {
-    /// Fetches piece after piece, on another connection where one breaks.
+    /// Fetches piece after piece, on another connection where one breaks. The deadline is that of each connection that
+    /// brings nothing.
     async fn run(mut self) -> Result<(), Error> {
         let resumable = self.request.limit_stops_walk();
+        let mut at = Instant::now() + self.deadline;
+        let mut backoff = BACKOFF_MIN;
         loop {
-            let at = Instant::now() + self.deadline;
             let no_connection = Error::Unavailable("no connection in time".into());
             let connection =
                 self.engine.ticker.within(at, self.engine.connection()).await.ok_or(no_connection)??;
@@ -143,10 +145,20 @@ impl Fetch {
                 Err(error) if error.kind != capnp::ErrorKind::Disconnected => {
                     return Err(Error::Unavailable(format!("unusable answer: {error}")));
                 }
-                Err(_) if resumable => self.resume_after(&sink),
                 Err(_) if sink.last.borrow().is_none() => {}
+                Err(_) if resumable => {
+                    self.resume_after(&sink);
+                    (at, backoff) = (Instant::now() + self.deadline, BACKOFF_MIN);
+                }
                 Err(_) => return Err(Kind::Read.lost()),
             }
+            // Never at once: the connection learns only now that it is broken.
+            let pause = jittered(backoff);
+            if Instant::now() + pause >= at {
+                return Err(Kind::Read.lost());
+            }
+            self.engine.ticker.after(pause).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 

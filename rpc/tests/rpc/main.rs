@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod calls;
+mod gate;
 mod limits;
+mod overloaded;
+mod proxy;
 mod reconnecting;
 mod serving;
+mod streaming;
 mod support;
 mod watching;

@@ -1,9 +1,11 @@
 //! Lost connections, other endpoints, deadlines.
 
+use crate::proxy::Proxy;
 use crate::support::*;
 use coffer_core::request::*;
 use coffer_core::{Error, ErrorGroup, KeyRange};
-use coffer_rpc::{Client, ClientConfig};
+use coffer_rpc::{Client, ClientConfig, ServerConfig};
+use futures_util::FutureExt;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
@@ -59,43 +61,6 @@ fn a_server_that_says_nothing_meets_the_deadline() {
     assert!(silent.join().unwrap() > 0);
 }
 
-/// Passes bytes between a client and a server until told to stop.
-struct Proxy {
-    url: String,
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Proxy {
-    fn new(to: &str) -> Self {
-        let to = to.strip_prefix("coffer://").unwrap().to_owned();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("coffer://{}", listener.local_addr().unwrap());
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let stopped = stop.clone();
-        std::thread::spawn(move || {
-            while let Ok((client, _)) = listener.accept() {
-                let Ok(server) = std::net::TcpStream::connect(&to) else { continue };
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let stopped = stopped.clone();
-                    std::thread::spawn(move || {
-                        let mut buffer = [0; 16 << 10];
-                        while let Ok(bytes @ 1..) = from.read(&mut buffer) {
-                            // A stopped proxy swallows what comes: the network is gone and nobody is told.
-                            let swallow = stopped.load(std::sync::atomic::Ordering::Relaxed);
-                            if !swallow && std::io::Write::write_all(&mut to, &buffer[..bytes]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(std::net::Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Self { url, stop }
-    }
-}
-
 #[test]
 fn a_silent_network_is_noticed_and_outcomes_are_unknown() {
     let world = World::new();
@@ -107,7 +72,7 @@ fn a_silent_network_is_noticed_and_outcomes_are_unknown() {
     };
     let client = wait(Client::connect(config)).unwrap();
     put(&client, "k", "1");
-    proxy.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    proxy.fall_silent();
     let begun = Instant::now();
     let short = client.with_deadline(Duration::from_millis(100));
     assert_eq!(wait(short.put(put_request("k", "2"))), Err(Error::OutcomeUnknown));
@@ -117,6 +82,44 @@ fn a_silent_network_is_noticed_and_outcomes_are_unknown() {
     assert_eq!(wait(client.put(put_request("k", "3"))), Err(Error::ConnectionLost));
     assert_eq!(get(&client, "k").unwrap(), "1");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_put_goes_on_after_its_client_left() {
+    let (node, gate) = open_gated_node();
+    let server = serve(&node, "coffer://127.0.0.1:0", quick());
+    let client = connect(&server);
+    put(&client, "before", "1");
+    gate.close();
+    let mut put = Box::pin(client.put(put_request("k", "v")));
+    assert!((&mut put).now_or_never().is_none());
+    until("the put at the log", || gate.waiting());
+    drop(put);
+    drop(client);
+    until("the end of the connection", || server.stats().connections == 0);
+    assert_eq!(wait(node.range(serializable("k"))).unwrap().count, 0, "the log is held up");
+    gate.open();
+    until("the put", || wait(node.range(serializable("k"))).unwrap().count == 1);
+    server.shutdown();
+    node.shutdown();
+}
+
+#[test]
+fn a_server_that_takes_no_more_connections_is_asked_again() {
+    let node = open_node();
+    let first = serve(&node, "coffer://127.0.0.1:0", quick());
+    let full = serve(&node, "coffer://127.0.0.1:0", ServerConfig { connections_max: 1, ..quick() });
+    let occupant = connect(&full);
+    let endpoints = [&first, &full].map(|server| server.local_urls()[0].clone());
+    let client = wait(Client::connect(ClientConfig::new(endpoints))).unwrap();
+    put(&client, "k", "1");
+    drop(first);
+    let reading = std::thread::spawn(move || get(&client, "k"));
+    until("two refusals", || full.stats().refused >= 2);
+    drop(occupant);
+    assert_eq!(reading.join().unwrap().unwrap(), "1");
+    drop(full);
+    node.shutdown();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Servers and clients for tests.
 
+use crate::gate::Gate;
 use bytes::Bytes;
 use coffer_core::KeyRange;
 use coffer_core::node::{Node, NodeConfig};
@@ -17,6 +18,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn open_node() -> Node {
     let (log, records) = MemoryDisk::default().open().unwrap();
     Node::open(NodeConfig::default(), Box::new(log), Arc::new(records)).unwrap()
+}
+
+/// A node whose log writes only while the gate is open.
+pub(crate) fn open_gated_node() -> (Node, Gate) {
+    let (log, records) = MemoryDisk::default().open().unwrap();
+    let gate = Gate::default();
+    let node = Node::open(NodeConfig::default(), Box::new(gate.before(log)), Arc::new(records)).unwrap();
+    (node, gate)
 }
 
 /// Quick timeouts: tests wait for them.
@@ -71,6 +80,11 @@ pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
         assert!(Instant::now() < end, "{what} did not happen in time");
         std::thread::yield_now();
     }
+}
+
+/// A read that waits for nothing.
+pub(crate) fn serializable(key: &'static str) -> RangeRequest {
+    RangeRequest { serializable: true, ..RangeRequest::new(KeyRange::single(key)) }
 }
 
 pub(crate) fn put_request(key: impl Into<Bytes>, value: impl Into<Bytes>) -> PutRequest {

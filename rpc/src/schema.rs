@@ -6,7 +6,8 @@
     rust_2018_idioms,
     clippy::all,
     clippy::unwrap_used,
-    clippy::unimplemented
+    clippy::unimplemented,
+    reason = "the schema compiler writes this code, in its own style and without documentation"
 )]
 
 capnp::generated_code!(pub mod types_capnp);

@@ -182,6 +182,74 @@ fn a_client_that_resumes_reading_gets_everything() {
 }
 
 #[test]
+fn connections_of_a_thread_share_its_memory() {
+    const CLIENTS: usize = 6;
+    const ANSWERS: usize = 24;
+    let limits = coffer_rpc::net::Limits {
+        // So much for each is no limit here.
+        output_soft_bytes: 32 << 20,
+        stall_timeout: Duration::from_secs(60),
+        ..impatient().limits
+    };
+    let world = World::new(ServerConfig {
+        thread_bytes_max: 2 << 20,
+        limits,
+        idle_timeout: Duration::from_secs(60),
+        ..impatient()
+    });
+    world.store("large", vec![1u8; 1 << 20]);
+    let before = resident_bytes();
+    let streams: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = world.attack();
+            stream.write_all(&frames::log_in()).unwrap();
+            for question in 3..ANSWERS + 3 {
+                stream.write_all(&frames::range(question as u32, b"large")).unwrap();
+            }
+            stream
+        })
+        .collect();
+    let mut peak = 0;
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        world.others_are_served();
+        peak = peak.max(resident_bytes());
+    }
+    let grown = peak.saturating_sub(before);
+    println!("{CLIENTS} clients that do not read {ANSWERS} MiB each: {grown} bytes");
+    assert!(grown < 48 << 20, "{grown}");
+    // Whoever reads then gets everything, though the others still do not read.
+    for mut stream in streams {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let read = std::io::copy(&mut (&mut stream).take((ANSWERS as u64) << 20), &mut std::io::sink());
+        assert_eq!(read.unwrap(), (ANSWERS as u64) << 20);
+    }
+    world.only_the_ordinary_client_is_left();
+}
+
+#[test]
+fn more_unsent_answers_than_the_hard_limit_cut_the_connection() {
+    let limits = coffer_rpc::net::Limits {
+        // Nothing waits for room.
+        output_soft_bytes: 0,
+        output_hard_bytes: 16 << 20,
+        stall_timeout: Duration::from_secs(60),
+        ..impatient().limits
+    };
+    let config = ServerConfig { limits, idle_timeout: Duration::from_secs(60), ..impatient() };
+    let world = World::new(config);
+    world.store("large", vec![1u8; 1 << 20]);
+    let mut stream = world.attack();
+    stream.write_all(&frames::log_in()).unwrap();
+    for question in 3..67 {
+        stream.write_all(&frames::range(question, b"large")).unwrap();
+    }
+    until("the cut", || world.server.stats().faults == 1);
+    assert!(read_to_end(&mut stream) < 64 << 20);
+    world.only_the_ordinary_client_is_left();
+}
+
+#[test]
 fn calls_without_end_are_not_read() {
     let world = World::new(impatient());
     let before = resident_bytes();

@@ -4,22 +4,59 @@ use crate::frames;
 use crate::world::*;
 use coffer_rpc::ServerConfig;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const WANTED: usize = 10_000;
+const COUNT: usize = 10_000;
+/// Tells the process that holds the clients' ends where the server is.
+const SERVER_VARIABLE: &str = "COFFER_TEST_HOLD_CONNECTIONS_TO";
 
-/// As many connections as descriptors allow, both ends of each being in this process.
-fn connections_possible() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let descriptors = getrlimit(Resource::Nofile).current.map_or(WANTED * 3, |limit| limit as usize);
-    WANTED.min((descriptors.saturating_sub(200)) / 2)
+/// Lets this process have as many descriptors as the system allows.
+fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let needed = COUNT as u64 + 300;
+    assert!(maximum.is_none_or(|maximum| maximum >= needed), "the test needs {needed} descriptors");
 }
 
+/// Connects and logs half of the connections in, and keeps them all until nobody needs them any more.
+fn hold_connections(address: &str) {
+    raise_descriptor_limit();
+    let log_in = frames::log_in();
+    let streams: Vec<_> = (0..COUNT)
+        .map(|index| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            if index % 2 == 0 {
+                stream.write_all(&log_in).unwrap();
+            }
+            stream
+        })
+        .collect();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    drop(streams);
+}
+
+/// A process of this same program that runs only the test `test`, which finds [`SERVER_VARIABLE`] set.
+fn start_holder(test: &str, address: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(SERVER_VARIABLE, address)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The clients' ends are in a process of their own, so that each process needs little more than one descriptor for
+/// each connection.
 #[test]
 fn ten_thousand_connections_that_do_nothing() {
-    let count = connections_possible();
+    if let Ok(address) = std::env::var(SERVER_VARIABLE) {
+        return hold_connections(&address);
+    }
+    raise_descriptor_limit();
     let config = ServerConfig {
         login_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(120),
@@ -28,28 +65,22 @@ fn ten_thousand_connections_that_do_nothing() {
     let world = World::new(config);
     let before = resident_bytes();
     let begun = Instant::now();
-    let log_in = frames::log_in();
-    let streams: Vec<_> = (0..count)
-        .map(|index| {
-            let mut stream = world.attack();
-            if index % 2 == 0 {
-                stream.write_all(&log_in).unwrap();
-            }
-            stream
-        })
-        .collect();
-    until("all being accepted", || world.server.stats().connections == count + 1);
+    let name = "connections::ten_thousand_connections_that_do_nothing";
+    let mut holder = start_holder(name, &world.address());
+    until("all being accepted", || world.server.stats().connections == COUNT + 1);
     for _ in 0..20 {
         world.others_are_served();
     }
     let grown = resident_bytes().saturating_sub(before);
     println!(
-        "{count} connections (wanted {WANTED}) in {:?}: {} bytes each, half of them logged in",
+        "{COUNT} connections in {:?}: {} bytes each, half of them logged in",
         begun.elapsed(),
-        grown / count
+        grown / COUNT
     );
-    assert!(grown / count < 40_000, "{grown}");
-    drop(streams);
+    assert!(grown / COUNT < 40_000, "{grown}");
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+    assert_eq!(world.server.stats().refused, 0);
     world.only_the_ordinary_client_is_left();
 }
 

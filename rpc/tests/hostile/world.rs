@@ -51,10 +51,14 @@ impl World {
         world
     }
 
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> String {
+        self.server.local_urls()[0].strip_prefix("coffer://").unwrap().to_owned()
+    }
+
     /// A raw connection to the server.
     pub(crate) fn attack(&self) -> TcpStream {
-        let address = self.server.local_urls()[0].strip_prefix("coffer://").unwrap();
-        let stream = TcpStream::connect(address).unwrap();
+        let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }

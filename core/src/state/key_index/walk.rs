@@ -83,7 +83,8 @@ impl<'a> Span<'a> {
             Bound::Included(to) => inner.separators.up_to(to),
             Bound::Excluded(to) => inner.separators.below(to),
         };
-        inner.child_of(self.from)..last + 1
+        let first = if self.from.is_empty() { 0 } else { inner.child_of(self.from) };
+        first..last + 1
     }
 
     /// What of the span concerns child `i` of `children`.
@@ -96,7 +97,8 @@ impl<'a> Span<'a> {
 
     /// The slots in the span.
     fn slots(&self, leaf: &Leaf) -> Range<usize> {
-        let start = leaf.keys.below(self.from);
+        // A search of a leaf that lies in the span as a whole would cost more than a visit of some of its keys.
+        let start = if self.from.is_empty() { 0 } else { leaf.keys.below(self.from) };
         let end = match self.to {
             Bound::Unbounded => leaf.slots.len(),
             Bound::Included(to) => leaf.keys.up_to(to),

@@ -21,6 +21,8 @@ pub struct Pages {
     /// Keys to ask for next.
     page_keys: usize,
     page_bytes: usize,
+    /// What an answer that has no pages is cut at.
+    whole_bytes_max: usize,
     /// Keys that the caller's limit still allows; `None` without one.
     allowed: Option<usize>,
     /// Whether the request can be read in pages.
@@ -37,7 +39,25 @@ impl Pages {
         let allowed = usize::try_from(request.limit).ok().filter(|&limit| limit > 0);
         let paged = request.limit_stops_walk() && !request.count_only && !request.range.is_single();
         let (page_keys, page_bytes) = (first_keys.clamp(1, PAGE_KEYS_MAX), page_bytes.max(1));
-        Self { node, request, page_keys, page_bytes, allowed, paged, first: true, done: false }
+        let whole_bytes_max = usize::MAX;
+        Self {
+            node,
+            request,
+            page_keys,
+            page_bytes,
+            whole_bytes_max,
+            allowed,
+            paged,
+            first: true,
+            done: false,
+        }
+    }
+
+    /// Cuts what does not come in pages behind the pair that reaches `whole_bytes_max`, for callers that have no use
+    /// for more. What is sorted by value is read as a whole nevertheless.
+    #[must_use]
+    pub fn with_whole_bytes_max(self, whole_bytes_max: usize) -> Self {
+        Self { whole_bytes_max, ..self }
     }
 
     /// The next page, all of them at the revision of the first; `None` after the last, or after an error. The count
@@ -51,7 +71,7 @@ impl Pages {
             return Ok(None);
         }
         if !self.paged {
-            return self.node.range(self.request.clone()).await.map(Some);
+            return self.node.range_within(self.request.clone(), self.whole_bytes_max).await.map(Some);
         }
         let keys = self.allowed.map_or(self.page_keys, |allowed| allowed.min(self.page_keys));
         let request = RangeRequest { limit: keys as i64, ..self.request.clone() };
@@ -179,6 +199,17 @@ mod tests {
             let pages = read(Pages::new(node.clone(), request, 4, 100), || ()).expect("it is read");
             assert_eq!(pages, [whole]);
         }
+    }
+
+    #[test]
+    fn what_has_no_pages_is_cut_where_that_is_asked_for() {
+        let node = filled(50, 1000);
+        let descending = RangeRequest { sort_order: SortOrder::Descend, ..request() };
+        let whole = block_on(node.range(descending.clone())).expect("a read succeeds");
+        let pages = Pages::new(node.clone(), descending, 4, 100).with_whole_bytes_max(10_000);
+        let cut = read(pages, || ()).expect("it is read");
+        assert_eq!(cut[0].kvs, whole.kvs[..10]);
+        assert_eq!((cut[0].count, cut[0].more), (50, true));
     }
 
     #[test]

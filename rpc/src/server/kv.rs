@@ -45,7 +45,9 @@ impl Kv {
     /// Reads a range that fits one message, and tells how many words that takes.
     async fn read_range(&self, request: RangeRequest) -> Result<(RangeResponse, usize), RangeFailure> {
         let bytes_max = self.connection.thread.config.reply_bytes_max;
-        let mut pages = Pages::new(self.node.clone(), request, RANGE_KEYS, PAGE_BYTES);
+        // In words a pair takes no less than it counts for here: whatever is cut is too large.
+        let mut pages =
+            Pages::new(self.node.clone(), request, RANGE_KEYS, PAGE_BYTES).with_whole_bytes_max(bytes_max);
         let Some(mut response) = pages.next().await? else { return Err(Error::Canceled.into()) };
         let mut words = size::range_response(&response);
         while words * 8 <= bytes_max

@@ -62,7 +62,8 @@ async fn perform(front: &Arc<Front>, place: Place, request: Request<Incoming>) -
     let Some(binding) = place.0 else {
         return Err(Status::not_found("Not Found").into());
     };
-    if request.headers().contains_key(header::UPGRADE) {
+    let upgrade = request.headers().get(header::UPGRADE);
+    if upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         let hint = "upgrades to WebSocket are not supported: POST the requests as the body, one JSON object after the other";
         return Err(Status::unimplemented(hint).into());
     }

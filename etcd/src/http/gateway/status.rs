@@ -1,7 +1,7 @@
 //! Errors as the gateway tells them: `{"code":…,"message":…}` with the HTTP status that belongs to the code.
 
 use super::super::{Answer, text};
-use ::http::StatusCode;
+use ::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use serde_json::json;
 use tonic::{Code, Status};
@@ -37,7 +37,13 @@ impl Refusal {
     pub(super) fn answer(&self) -> Answer {
         let status = self.http_status.unwrap_or_else(|| http_status(self.status.code()));
         let body = if self.streams { line(&self.status) } else { body(&self.status).into() };
-        text(status, "application/json", body)
+        let mut answer = text(status, "application/json", body);
+        if self.status.code() == Code::Unauthenticated
+            && let Ok(challenge) = HeaderValue::from_str(self.status.message())
+        {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        answer
     }
 }
 

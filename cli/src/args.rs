@@ -73,10 +73,21 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the daemon
     Serve(ServeOptions),
+    /// Run the daemon as etcd, with its flags: also when the program is called etcd
+    #[command(disable_help_flag = true)]
+    Etcd(EtcdOptions),
     #[command(flatten)]
     Client(ClientCommand),
     /// Write a completion script for a shell
     Completion(CompletionOptions),
+}
+
+/// What etcd is called with. It is not read here, because its flags are written as Go has them.
+#[derive(Debug, Args)]
+pub(crate) struct EtcdOptions {
+    /// Flags of etcd; `coffer etcd --help` shows them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAG")]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,7 @@
 //! Why the program did not succeed: one line on stderr and an exit code.
 
 use coffer::{Error, ErrorGroup};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -75,6 +75,12 @@ impl Failure {
         // Nothing is left to try if stderr is gone as well.
         let _ = writeln!(io::stderr(), "Error: {line}");
         ExitCode::from(self.exit as u8)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`args`]: what can be asked for. [`commands`]: what is done about it, one file per command.
 //! - [`serve`]: the daemon: configuration, listeners, signals, readiness.
+//! - [`etcd`]: the same daemon under the name `etcd`, with etcd's flags and habits.
 //! - [`output`]: how answers are shown; [`failure`]: how failures are, and what the program exits with.
 //!
 //! Answers go to stdout, everything else to stderr. A command that fails prints one line, `Error: …`, that says what
@@ -12,6 +13,7 @@ mod args;
 mod commands;
 mod connection;
 mod duration;
+mod etcd;
 mod failure;
 mod output;
 mod quote;
@@ -19,24 +21,24 @@ mod serve;
 
 use args::{Arguments, Command};
 use clap::Parser;
-use failure::Failure;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+    if let Some(arguments) = etcd::called(std::env::args_os()) {
+        return etcd::main(arguments);
     }
-}
-
-fn run(arguments: Arguments) -> Result<(), Failure> {
-    match arguments.command {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
         Command::Serve(options) => serve::run(options),
+        Command::Etcd(options) => return etcd::main(options.arguments),
         Command::Completion(options) => commands::completion::run(options),
         Command::Client(command) => coffer::block_on(commands::run(arguments.global, command)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
     }
 }

@@ -31,8 +31,8 @@ pub(crate) struct Partial {
     /// Directory of the store [default: NAME.coffer]
     #[arg(long, env = "COFFER_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Where clients are served: coffer://host:port or unix:///path, separated by commas; port 0 takes a free one
-    /// [default: coffer://127.0.0.1:7420]
+    /// Where clients are served, separated by commas: coffer://host:port or unix:///path for Coffer's own protocol,
+    /// http://host:port for etcd's API; port 0 takes a free one [default: coffer://127.0.0.1:7420]
     #[arg(long, env = "COFFER_LISTEN_CLIENT_URLS", value_name = "URL,…", value_delimiter = ',')]
     #[serde(deserialize_with = "one_or_many")]
     pub(crate) listen_client_urls: Option<Vec<String>>,
@@ -55,13 +55,20 @@ pub(crate) struct Partial {
     /// How often an idle watch that asked for it is told of progress [default: 10m]
     #[arg(long, env = "COFFER_WATCH_PROGRESS_NOTIFY_INTERVAL", value_name = "DURATION")]
     pub(crate) watch_progress_notify_interval: Option<String>,
+    /// How history is kept: by time (periodic) or by number (revision) [default: periodic]
+    #[arg(long, env = "COFFER_AUTO_COMPACTION_MODE", value_name = "MODE")]
+    pub(crate) auto_compaction_mode: Option<String>,
+    /// How much history is kept: hours, a duration like 30m, or in mode revision how many revisions; 0 for all of it
+    /// [default: 0]
+    #[arg(long, env = "COFFER_AUTO_COMPACTION_RETENTION", value_name = "LENGTH")]
+    pub(crate) auto_compaction_retention: Option<String>,
     /// What is logged to standard error [default: info]
     #[arg(long, env = "COFFER_LOG_LEVEL", value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
 }
 
 /// The keys of a file: the fields of [`Partial`].
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "name",
     "data-dir",
     "listen-client-urls",
@@ -71,6 +78,8 @@ const KEYS: [&str; 10] = [
     "max-txn-ops",
     "max-request-bytes",
     "watch-progress-notify-interval",
+    "auto-compaction-mode",
+    "auto-compaction-retention",
     "log-level",
 ];
 
@@ -113,6 +122,8 @@ impl Partial {
             watch_progress_notify_interval: self
                 .watch_progress_notify_interval
                 .or(fallback.watch_progress_notify_interval),
+            auto_compaction_mode: self.auto_compaction_mode.or(fallback.auto_compaction_mode),
+            auto_compaction_retention: self.auto_compaction_retention.or(fallback.auto_compaction_retention),
             log_level: self.log_level.or(fallback.log_level),
         }
     }

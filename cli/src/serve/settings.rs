@@ -1,24 +1,19 @@
-//! The daemon's settings, complete and checked.
+//! The settings of `coffer serve`, complete and checked.
 
+use super::compaction::AutoCompaction;
 use super::config::{LogLevel, Partial, ServeOptions};
+use super::plan::{Listen, Plan, Surface};
 use crate::duration;
+use crate::etcd::urls;
 use crate::failure::Failure;
-use coffer::{DEFAULT_PORT, Endpoint};
+use coffer::{DEFAULT_PORT, Endpoint, Options};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The daemon's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The settings of `coffer serve`.
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) data_dir: PathBuf,
-    pub(crate) listen_client_urls: Vec<Endpoint>,
-    /// Empty for where it listens.
-    pub(crate) advertise_client_urls: Vec<Endpoint>,
-    pub(crate) heartbeat_interval: Duration,
-    pub(crate) election_timeout: Duration,
-    pub(crate) max_txn_ops: usize,
-    pub(crate) max_request_bytes: usize,
-    pub(crate) watch_progress_notify_interval: Duration,
+    pub(crate) plan: Plan,
     pub(crate) log_level: LogLevel,
 }
 
@@ -34,41 +29,85 @@ impl Settings {
 
     fn complete(given: Partial) -> Result<Self, String> {
         let name = given.name.unwrap_or_else(|| "default".into());
-        let settings = Self {
-            data_dir: absolute(given.data_dir.unwrap_or_else(|| format!("{name}.coffer").into()))?,
-            listen_client_urls: match given.listen_client_urls {
-                Some(urls) => endpoints("listen-client-urls", &urls)?,
-                None => vec![Endpoint::Tcp { host: "127.0.0.1".into(), port: DEFAULT_PORT }],
-            },
-            advertise_client_urls: match given.advertise_client_urls {
-                Some(urls) => endpoints("advertise-client-urls", &urls)?,
-                None => Vec::new(),
-            },
+        let data_dir = absolute(given.data_dir.unwrap_or_else(|| format!("{name}.coffer").into()))?;
+        let listen = match given.listen_client_urls {
+            Some(urls) => listen_urls(&urls)?,
+            None => vec![Listen {
+                surface: Surface::CapnProto,
+                url: Endpoint::Tcp { host: "127.0.0.1".into(), port: DEFAULT_PORT }.to_string(),
+            }],
+        };
+        let advertised = match given.advertise_client_urls {
+            Some(urls) => advertised_urls(&urls)?,
+            None => Vec::new(),
+        };
+        let limits = Limits {
             heartbeat_interval: Duration::from_millis(given.heartbeat_interval.unwrap_or(100)),
             election_timeout: Duration::from_millis(given.election_timeout.unwrap_or(1000)),
             max_txn_ops: given.max_txn_ops.unwrap_or(128),
             max_request_bytes: given.max_request_bytes.unwrap_or(1536 * 1024),
-            watch_progress_notify_interval: match given.watch_progress_notify_interval {
+            watch_progress_interval: match given.watch_progress_notify_interval {
                 Some(text) => duration::parse(&text)
                     .map_err(|reason| format!("watch-progress-notify-interval: {reason}"))?,
                 None => Duration::from_secs(600),
             },
-            log_level: given.log_level.unwrap_or_default(),
         };
-        settings.check()?;
-        Ok(settings)
+        limits.check()?;
+        let auto_compaction = AutoCompaction::read(
+            given.auto_compaction_mode.as_deref().unwrap_or("periodic"),
+            given.auto_compaction_retention.as_deref().unwrap_or("0"),
+        )?;
+        let plan = Plan {
+            data_dir,
+            options: limits.options(),
+            listen,
+            rpc: coffer_rpc::server::ServerConfig {
+                advertise_urls: advertised.clone(),
+                ..Default::default()
+            },
+            etcd: coffer_etcd::server::ServerConfig {
+                member_name: name,
+                // etcd's clients know no other scheme, and a socket file speaks Cap'n Proto here.
+                advertise_client_urls: advertised.into_iter().filter(|url| url.starts_with("http")).collect(),
+                ..Default::default()
+            },
+            auto_compaction,
+        };
+        Ok(Self { plan, log_level: given.log_level.unwrap_or_default() })
+    }
+}
+
+/// Limits and intervals that both programs have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) election_timeout: Duration,
+    pub(crate) max_txn_ops: usize,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) watch_progress_interval: Duration,
+}
+
+impl Limits {
+    /// How a store with these limits is opened.
+    pub(crate) fn options(&self) -> Options {
+        Options::default()
+            .heartbeat_interval(self.heartbeat_interval)
+            .election_timeout(self.election_timeout)
+            .request_bytes_max(self.max_request_bytes)
+            .txn_ops_max(self.max_txn_ops)
+            .watch_progress_interval(self.watch_progress_interval)
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let millis = |duration: Duration| duration.as_millis();
         if self.heartbeat_interval.is_zero() {
             return Err("heartbeat-interval must be at least 1 ms".into());
         }
-        if self.election_timeout < self.heartbeat_interval * 5 {
+        if self.election_timeout < self.heartbeat_interval.saturating_mul(5) {
             return Err(format!(
                 "election-timeout is {} ms; it must be at least 5 times heartbeat-interval, {} ms",
                 millis(self.election_timeout),
-                millis(self.heartbeat_interval * 5)
+                millis(self.heartbeat_interval.saturating_mul(5))
             ));
         }
         if self.election_timeout > Duration::from_secs(50) {
@@ -86,7 +125,7 @@ impl Settings {
                 self.max_request_bytes
             ));
         }
-        if self.watch_progress_notify_interval < Duration::from_millis(100) {
+        if self.watch_progress_interval < Duration::from_millis(100) {
             return Err("watch-progress-notify-interval must be at least 100ms".into());
         }
         Ok(())
@@ -96,29 +135,75 @@ impl Settings {
 /// The largest request that can be allowed.
 const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-fn absolute(dir: PathBuf) -> Result<PathBuf, String> {
+/// The directory, whatever the working directory becomes.
+pub(crate) fn absolute(dir: PathBuf) -> Result<PathBuf, String> {
     if dir.as_os_str().is_empty() {
         return Err("data-dir is empty".into());
     }
     std::path::absolute(&dir).map_err(|error| format!("data-dir {}: {error}", dir.display()))
 }
 
-fn endpoints(setting: &str, urls: &[String]) -> Result<Vec<Endpoint>, String> {
-    let mut endpoints = Vec::new();
-    for url in urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()) {
-        if !url.starts_with("coffer://") && !url.starts_with("unix:") {
-            return Err(format!("{setting}: `{url}` must begin with coffer:// or unix://"));
+fn listen_urls(urls: &[String]) -> Result<Vec<Listen>, String> {
+    let setting = "listen-client-urls";
+    let mut listen = Vec::new();
+    for url in trimmed(urls) {
+        let (surface, url) = match url.split_once(':') {
+            Some(("coffer" | "unix", _)) => {
+                let endpoint: Endpoint = url.parse().map_err(|error| format!("{setting}: {error}"))?;
+                (Surface::CapnProto, endpoint.to_string())
+            }
+            Some(("http", _)) => {
+                urls::read(url).map_err(|error| format!("{setting}: {error}"))?;
+                (Surface::Etcd, url.to_owned())
+            }
+            Some(("https" | "coffers", _)) => return Err(format!("{setting}: `{url}`: {TLS}")),
+            _ => {
+                return Err(format!("{setting}: `{url}` must begin with coffer://, unix:// or http://"));
+            }
+        };
+        let there = Listen { surface, url };
+        if listen.contains(&there) && !there.url.ends_with(":0") {
+            return Err(format!("{setting}: `{}` is given twice", there.url));
         }
-        let endpoint: Endpoint = url.parse().map_err(|error| format!("{setting}: {error}"))?;
-        if endpoints.contains(&endpoint) && !matches!(endpoint, Endpoint::Tcp { port: 0, .. }) {
-            return Err(format!("{setting}: `{url}` is given twice"));
-        }
-        endpoints.push(endpoint);
+        listen.push(there);
     }
-    match endpoints.is_empty() {
+    match listen.is_empty() {
         true => Err(format!("{setting} names no URL")),
-        false => Ok(endpoints),
+        false => Ok(listen),
     }
+}
+
+/// Why a URL with TLS can not be listened on.
+const TLS: &str = "TLS is not there yet; listen on coffer:// or http:// behind a proxy that ends TLS";
+
+/// What clients are told may lie before a proxy, so that every scheme is good.
+fn advertised_urls(urls: &[String]) -> Result<Vec<String>, String> {
+    let setting = "advertise-client-urls";
+    let mut advertised = Vec::new();
+    for url in trimmed(urls) {
+        advertised.push(match url.split_once(':') {
+            Some(("coffer" | "unix", _)) => {
+                let endpoint: Endpoint = url.parse().map_err(|error| format!("{setting}: {error}"))?;
+                endpoint.to_string()
+            }
+            Some(("http" | "https", _)) => {
+                urls::read(url).map_err(|error| format!("{setting}: {error}"))?;
+                url.to_owned()
+            }
+            Some(("coffers", _)) => url.to_owned(),
+            _ => {
+                return Err(format!("{setting}: `{url}` must begin with coffer://, unix:// or http://"));
+            }
+        });
+    }
+    match advertised.is_empty() {
+        true => Err(format!("{setting} names no URL")),
+        false => Ok(advertised),
+    }
+}
+
+fn trimmed(urls: &[String]) -> impl Iterator<Item = &str> {
+    urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty())
 }
 
 #[cfg(test)]
@@ -127,15 +212,41 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_etcd() {
-        let settings = Settings::complete(Partial::default()).unwrap();
-        assert!(settings.data_dir.is_absolute() && settings.data_dir.ends_with("default.coffer"));
-        assert_eq!(settings.listen_client_urls[0].to_string(), "coffer://127.0.0.1:7420");
-        assert_eq!((settings.max_txn_ops, settings.max_request_bytes), (128, 1_572_864));
+        let plan = Settings::complete(Partial::default()).unwrap().plan;
+        assert!(plan.data_dir.is_absolute() && plan.data_dir.ends_with("default.coffer"));
+        let expected = Listen { surface: Surface::CapnProto, url: "coffer://127.0.0.1:7420".into() };
+        assert_eq!(plan.listen, [expected]);
+        assert_eq!(plan.auto_compaction, None);
+    }
+
+    #[test]
+    fn the_scheme_of_a_url_selects_what_is_served() {
+        let urls = ["coffer://a", "http://127.0.0.1:0", "unix:///s", "http://127.0.0.1:0"].map(String::from);
+        let given = Partial { listen_client_urls: Some(urls.to_vec()), ..Partial::default() };
+        let listen = Settings::complete(given).unwrap().plan.listen;
+        let listen: Vec<_> = listen.iter().map(|listen| (listen.surface, listen.url.as_str())).collect();
+        let expected = [
+            (Surface::CapnProto, "coffer://a:7420"),
+            (Surface::Etcd, "http://127.0.0.1:0"),
+            (Surface::CapnProto, "unix:///s"),
+            (Surface::Etcd, "http://127.0.0.1:0"),
+        ];
+        assert_eq!(listen, expected);
+    }
+
+    #[test]
+    fn clients_of_etcd_are_told_of_what_they_can_use() {
+        let urls = ["coffer://a:1", "https://b:2", "unix:///s", "http://c:3"].map(String::from);
+        let given = Partial { advertise_client_urls: Some(urls.to_vec()), ..Partial::default() };
+        let plan = Settings::complete(given).unwrap().plan;
+        assert_eq!(plan.rpc.advertise_urls, urls);
+        assert_eq!(plan.etcd.advertise_client_urls, ["https://b:2", "http://c:3"]);
     }
 
     #[test]
     fn what_can_not_work_is_refused() {
         let none = Partial::default;
+        let listen = |url: &str| Partial { listen_client_urls: Some(vec![url.into()]), ..none() };
         for (given, reason) in [
             (Partial { heartbeat_interval: Some(0), ..none() }, "at least 1 ms"),
             (
@@ -151,18 +262,23 @@ mod tests {
             ),
             (Partial { watch_progress_notify_interval: Some("1ms".into()), ..none() }, "at least 100ms"),
             (Partial { data_dir: Some("".into()), ..none() }, "data-dir is empty"),
-            (
-                Partial { listen_client_urls: Some(vec!["http://a:1".into()]), ..none() },
-                "must begin with coffer://",
-            ),
-            (Partial { listen_client_urls: Some(vec!["coffer://a:x".into()]), ..none() }, "no port number"),
-            (Partial { listen_client_urls: Some(vec!["".into()]), ..none() }, "names no URL"),
+            (Partial { auto_compaction_mode: Some("now".into()), ..none() }, "unknown auto-compaction-mode"),
+            (listen("ftp://a:1"), "must begin with coffer://, unix:// or http://"),
+            (listen("http://a"), "does not have the form \"host:port\""),
+            (listen("https://a:1"), "TLS is not there yet"),
+            (listen("coffers://a:1"), "TLS is not there yet"),
+            (listen("coffer://a:x"), "no port number"),
+            (listen(""), "names no URL"),
             (
                 Partial {
                     listen_client_urls: Some(vec!["coffer://a:1".into(), "coffer://a:1".into()]),
                     ..none()
                 },
                 "given twice",
+            ),
+            (
+                Partial { advertise_client_urls: Some(vec!["a:1".into()]), ..none() },
+                "advertise-client-urls: `a:1` must begin with",
             ),
         ] {
             let error = Settings::complete(given).expect_err(reason);

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod directories;
+mod etcd;
 mod import_export;
 mod kill;
 mod kv;

@@ -1,6 +1,6 @@
 //! `serve`.
 
-use crate::support::{DEADLINE, Daemon, program, run, run_with};
+use crate::support::{DEADLINE, Daemon, program, run, run_with, wait_for};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -85,7 +85,8 @@ fn what_can_not_be_served_is_refused() {
     let file = file.to_str().expect("UTF-8");
     run(["serve", "--config", file]).fails(2, "did you mean `data-dir`?");
     run(["serve", "--config", "/nonexistent.toml"]).fails(2, "cannot read --config /nonexistent.toml");
-    run(["serve", "--listen-client-urls", "http://127.0.0.1:1"]).fails(2, "must begin with coffer://");
+    run(["serve", "--listen-client-urls", "ftp://127.0.0.1:1"]).fails(2, "must begin with coffer://");
+    run(["serve", "--listen-client-urls", "https://127.0.0.1:1"]).fails(2, "TLS is not there yet");
     run(["serve", "--max-txn-ops", "many"]).fails(2, "invalid value 'many'");
     run(["serve", "--no-such-flag"]).fails(2, "unexpected argument '--no-such-flag'");
     run(["serve", "--heartbeat-interval", "500"]).fails(2, "at least 5 times heartbeat-interval");
@@ -165,4 +166,19 @@ fn a_disk_that_fails_stops_the_daemon_and_loses_nothing() {
 #[test]
 fn the_version_is_shown() {
     assert_eq!(run(["--version"]).ok(), format!("coffer {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn old_history_goes_by_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = serve(&dir.path().join("store"));
+    command.args(["--listen-client-urls", "coffer://127.0.0.1:0", "--auto-compaction-retention", "1s"]);
+    let daemon = Daemon::start_with(&mut command);
+    let coffer = |arguments: &[&str]| run(["--endpoints", &daemon.endpoint].iter().chain(arguments));
+    for value in ["1", "2", "3"] {
+        coffer(&["put", "k", value]).ok();
+    }
+    let gone = wait_for(|| Some(coffer(&["get", "k", "--rev", "2"])).filter(|ran| ran.code != 0));
+    gone.fails(1, "required revision has been compacted");
+    assert_eq!(coffer(&["get", "k"]).ok(), "k\n3\n");
 }

@@ -1,0 +1,130 @@
+//! The life of a daemon.
+//!
+//! Order of the start: signals, store, listeners, the announcement. Order of the end: no new connections, requests under
+//! way are answered, the store is closed.
+
+use super::compaction;
+use super::data_dir;
+use super::plan::Plan;
+use super::surfaces::Surfaces;
+use crate::failure::{Exit, Failure};
+use coffer::request::Header;
+use coffer::{Error, ErrorGroup, Uri};
+use coffer_core::node::Node;
+use coffer_runtime::{Signal, SignalStream};
+use futures_util::StreamExt;
+use futures_util::future::{self, Either};
+use sd_notify::NotifyState;
+use std::fmt;
+use std::pin::pin;
+
+/// What there is to announce once clients are answered.
+pub(crate) struct Ready<'a> {
+    pub(crate) header: Header,
+    /// With the actual ports.
+    pub(crate) urls: &'a [String],
+}
+
+/// Runs a daemon until a signal or a fault ends it. `announce` tells whoever started it that it answers.
+pub(crate) fn run(
+    plan: &Plan,
+    announce: impl FnOnce(&Ready<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    coffer::block_on(serve(plan, announce))
+}
+
+async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
+    let signals = coffer_runtime::signal()
+        .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot receive signals: {error}")))?;
+    data_dir::check(&plan.data_dir)?;
+    let node = plan.options.open_node(&Uri::File(plan.data_dir.clone())).await?;
+    let ended = match Surfaces::start(plan, &node) {
+        Ok(surfaces) => {
+            let ready = Ready { header: node.header(), urls: surfaces.local_urls() };
+            let ended = match announce(&ready) {
+                Ok(()) => until_the_end(plan, &node, &surfaces, signals).await,
+                Err(failure) => Err(failure),
+            };
+            surfaces.shutdown();
+            ended
+        }
+        Err(failure) => Err(failure),
+    };
+    node.shutdown();
+    ended
+}
+
+/// Tells the service manager that the daemon is ready, and waits for what ends it.
+async fn until_the_end(
+    plan: &Plan,
+    node: &Node,
+    surfaces: &Surfaces,
+    signals: SignalStream,
+) -> Result<(), Failure> {
+    let urls = List(surfaces.local_urls());
+    tell_systemd(&[NotifyState::Ready, NotifyState::Status(&format!("serving {urls}"))]);
+    let (stop, fault_of_node) = (pin!(told_to_stop(signals)), pin!(node.stopped()));
+    let end = future::select(stop, fault_of_node);
+    let housekeeping = pin!(compaction::run(plan.auto_compaction, node));
+    let end = match future::select(end, housekeeping).await {
+        Either::Left((end, _)) => end,
+        Either::Right((never, _)) => match never {},
+    };
+    match end {
+        Either::Left((signal, _)) => {
+            tracing::info!(signal, "draining");
+            tell_systemd(&[NotifyState::Stopping]);
+            Ok(())
+        }
+        Either::Right((reason, _)) => {
+            tell_systemd(&[NotifyState::Stopping, NotifyState::Status(&reason.to_string())]);
+            Err(fault(reason))
+        }
+    }
+}
+
+/// A fault of this node: exit code 5 for damage, 1 else.
+fn fault(reason: Error) -> Failure {
+    let failure = Failure::from(reason.clone());
+    match reason.group() {
+        ErrorGroup::StopNode => {
+            failure.note("nothing acknowledged is lost; see to the disk, then start it again")
+        }
+        _ => failure,
+    }
+}
+
+/// Waits for a signal that ends the daemon, and names it.
+async fn told_to_stop(mut signals: SignalStream) -> &'static str {
+    while let Some(signal) = signals.next().await {
+        match signal {
+            Signal::Terminate => return "SIGTERM",
+            Signal::Interrupt => return "SIGINT",
+            Signal::Hangup => tracing::info!("SIGHUP: there is nothing to reload"),
+        }
+    }
+    // The system delivers no signals any more; a fault or SIGKILL is what is left.
+    future::pending().await
+}
+
+/// Without systemd this does nothing.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be notified");
+    }
+}
+
+/// Items separated by commas.
+pub(crate) struct List<'a, T>(pub(crate) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, item) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            item.fmt(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+//! What a daemon is to do, whoever was told: `coffer serve` or the program under the name `etcd`.
+
+use super::compaction::AutoCompaction;
+use coffer::Options;
+use coffer_etcd::server::ServerConfig as EtcdConfig;
+use coffer_rpc::server::ServerConfig as RpcConfig;
+use std::path::PathBuf;
+
+/// What a daemon is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) data_dir: PathBuf,
+    /// How the store is opened.
+    pub(crate) options: Options,
+    /// Where clients are served, in the order in which the ready line names them.
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) rpc: RpcConfig,
+    pub(crate) etcd: EtcdConfig,
+    pub(crate) auto_compaction: Option<AutoCompaction>,
+}
+
+/// A URL to listen on, and what is served there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) surface: Surface,
+    pub(crate) url: String,
+}
+
+/// What can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// Coffer's own protocol.
+    CapnProto,
+    /// etcd's API.
+    Etcd,
+}

@@ -140,14 +140,15 @@ fn announce(name: &str, ready: &Ready<'_>) -> Result<(), Failure> {
         revision = ready.header.revision,
         "serving a cluster of this one member"
     );
-    for url in ready.urls {
+    for url in ready.metrics_urls {
+        tracing::info!(address = %url, "serving metrics");
+    }
+    let traffic = if ready.http_urls.is_empty() { "grpc+http" } else { "grpc" };
+    let clients = ready.urls.iter().map(|url| (url, traffic));
+    for (url, traffic) in clients.chain(ready.http_urls.iter().map(|url| (url, "http"))) {
         tracing::info!("ready to serve client requests");
         let address = url.split_once("://").map_or(url.as_str(), |(_, address)| address);
-        tracing::info!(
-            traffic = "grpc+http",
-            address,
-            "serving client traffic insecurely; this is strongly discouraged!"
-        );
+        tracing::info!(traffic, address, "serving client traffic insecurely; this is strongly discouraged!");
     }
     Ok(())
 }

@@ -78,9 +78,8 @@ impl Settings {
         given.note_idle();
         let name = given.text("name");
         let listen_peer_urls = given.list("listen-peer-urls");
-        let listen_client_urls = given.list("listen-client-urls");
-        for url in listen_peer_urls.iter().chain(&listen_client_urls) {
-            urls::check_bind(url)?;
+        for flag in LISTEN {
+            given.list(flag).iter().try_for_each(|url| urls::check_bind(url))?;
         }
         let advertise_peer_urls = given.list("initial-advertise-peer-urls");
         for url in &advertise_peer_urls {
@@ -109,9 +108,9 @@ impl Settings {
         let plan = Plan {
             data_dir: absolute(data_dir.into())?,
             options: limits.options(),
-            listen: listen_client_urls
-                .iter()
-                .map(|url| Listen { surface: Surface::Etcd, url: urls::to_bind(url) })
+            listen: to_bind(given, "listen-client-urls")
+                .into_iter()
+                .map(|url| Listen { surface: Surface::Etcd, url })
                 .collect(),
             rpc: coffer_rpc::server::ServerConfig::default(),
             etcd: surface(given, &name, &limits, advertise_client_urls, advertise_peer_urls),
@@ -120,6 +119,10 @@ impl Settings {
         Ok(Self { name, plan, listen_peer_urls })
     }
 }
+
+/// The flags that name where to listen.
+const LISTEN: [&str; 4] =
+    ["listen-peer-urls", "listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
 
 /// How etcd's API is served.
 fn surface(
@@ -139,8 +142,17 @@ fn surface(
         advertise_client_urls,
         advertise_peer_urls,
         gateway: given.boolean("enable-grpc-gateway"),
+        listen_http_urls: to_bind(given, "listen-client-http-urls"),
+        listen_metrics_urls: to_bind(given, "listen-metrics-urls"),
+        cors: given.list("cors"),
+        host_whitelist: given.list("host-whitelist"),
+        extensive_metrics: given.text("metrics") == "extensive",
         ..ServerConfig::default()
     }
+}
+
+fn to_bind(given: &Given, flag: &'static str) -> Vec<String> {
+    given.list(flag).iter().map(|url| urls::to_bind(url)).collect()
 }
 
 /// Flags and URLs that ask for what is not there, all of them at once.
@@ -153,7 +165,7 @@ fn refuse_what_is_not_there(given: &Given) -> Result<(), Refusal> {
     for (flag, reason) in given.refused() {
         add(reason, format!("--{flag}"));
     }
-    for flag in ["listen-client-urls", "listen-peer-urls"] {
+    for flag in LISTEN {
         for url in given.list(flag).iter().filter(|url| urls::is_encrypted(url)) {
             add(super::table::TLS, format!("--{flag} {url}"));
         }
@@ -296,7 +308,7 @@ mod tests {
         let line = format!(
             "--advertise-client-urls=http://10.0.0.1:2379 --data-dir={} --initial-advertise-peer-urls=http://10.0.0.1:2380 \
              --initial-cluster=node=http://10.0.0.1:2380 --listen-client-urls=http://127.0.0.1:2379,http://10.0.0.1:2379 \
-             --listen-peer-urls=http://10.0.0.1:2380 --name=node --snapshot-count=10000 \
+             --listen-peer-urls=http://10.0.0.1:2380 --listen-metrics-urls=http://127.0.0.1:2381 --name=node --snapshot-count=10000 \
              --experimental-initial-corrupt-check=true --experimental-watch-progress-notify-interval=5s \
              --feature-gates=InitialCorruptCheck=true --peer-client-cert-auth=false --auto-compaction-retention=8",
             dir.path().display()
@@ -304,6 +316,7 @@ mod tests {
         let mut given = given(&line);
         let settings = Settings::new(&mut given).expect("a plan");
         assert_eq!(settings.name, "node");
+        assert_eq!(settings.plan.etcd.listen_metrics_urls, ["http://127.0.0.1:2381"]);
         let urls: Vec<_> = settings.plan.listen.iter().map(|listen| listen.url.as_str()).collect();
         assert_eq!(urls, ["http://10.0.0.1:2379", "http://127.0.0.1:2379"]);
         let eight_hours = AutoCompaction::Periodic(Duration::from_secs(8 * 3600));

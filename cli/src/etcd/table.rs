@@ -73,8 +73,8 @@ static MEMBER: [Flag; 31] = [
         "where other members will come; checked, but nothing listens there while there is one member"),
     flag(Member, 4, "listen-client-urls", Urls, "http://localhost:2379", Used,
         "where clients are served; port 0 takes a free one"),
-    flag(Member, 5, "listen-client-http-urls", Urls, "", Idle,
-        "HTTP is served on --listen-client-urls"),
+    flag(Member, 5, "listen-client-http-urls", Urls, "", Used,
+        "where HTTP is served; --listen-client-urls then serve gRPC only"),
     flag(Member, 4, "max-wals", Uint64, "5", Idle, "log files are recycled as soon as they are purged"),
     flag(Member, 6, "memory-mlock", Bool, "false", Idle, BBOLT),
     flag(Member, 4, "quota-backend-bytes", Int64, "0", Idle,
@@ -166,8 +166,8 @@ static SECURITY: [Flag; 27] = [
     flag(Security, 5, "self-signed-cert-validity", Uint64, "1", Idle, "TLS is not there yet"),
     flag(Security, 4, "peer-crl-file", Text, "", Refused, TLS),
     flag(Security, 4, "cipher-suites", List, "", Idle, "TLS is not there yet"),
-    flag(Security, 4, "cors", List, "*", Idle, "pages of no other origin may use HTTP"),
-    flag(Security, 4, "host-whitelist", List, "*", Idle, "HTTP may be asked by any host name"),
+    flag(Security, 4, "cors", List, "*", Used, "origins whose pages may use HTTP; * for every one"),
+    flag(Security, 4, "host-whitelist", List, "*", Used, "host names by which HTTP may be asked; * for every one"),
     flag(Security, 5, "tls-min-version", Text, "TLS1.2", Idle, "TLS is not there yet"),
     flag(Security, 5, "tls-max-version", Text, "", Idle, "TLS is not there yet"),
     flag(Security, 6, "peer-skip-client-san-verification", Bool, "false", Idle, "TLS is not there yet"),
@@ -184,8 +184,8 @@ static AUTH: [Flag; 3] = [
 #[rustfmt::skip]
 static MONITORING: [Flag; 3] = [
     flag(Monitoring, 4, "enable-pprof", Bool, "false", Idle, "there is no Go runtime to profile"),
-    flag(Monitoring, 4, "metrics", Text, "basic", Idle, "metrics are not there yet"),
-    flag(Monitoring, 4, "listen-metrics-urls", Urls, "", Idle, "metrics and health are not there yet"),
+    flag(Monitoring, 4, "metrics", Text, "basic", Used, "basic, or extensive for the latencies of each RPC"),
+    flag(Monitoring, 4, "listen-metrics-urls", Urls, "", Used, "where metrics and health are served as well"),
 ];
 
 #[rustfmt::skip]

@@ -21,8 +21,12 @@ use std::pin::pin;
 /// What there is to announce once clients are answered.
 pub(crate) struct Ready<'a> {
     pub(crate) header: Header,
-    /// With the actual ports.
+    /// Where clients are served, with the actual ports.
     pub(crate) urls: &'a [String],
+    /// Where plain HTTP is served apart from gRPC.
+    pub(crate) http_urls: &'a [String],
+    /// Where metrics and health are served apart.
+    pub(crate) metrics_urls: &'a [String],
 }
 
 /// Runs a daemon until a signal or a fault ends it. `announce` tells whoever started it that it answers.
@@ -40,7 +44,12 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
     let node = plan.options.open_node(&Uri::File(plan.data_dir.clone())).await?;
     let ended = match Surfaces::start(plan, &node) {
         Ok(surfaces) => {
-            let ready = Ready { header: node.header(), urls: surfaces.local_urls() };
+            let ready = Ready {
+                header: node.header(),
+                urls: surfaces.local_urls(),
+                http_urls: surfaces.http_urls(),
+                metrics_urls: surfaces.metrics_urls(),
+            };
             let ended = match announce(&ready) {
                 Ok(()) => until_the_end(plan, &node, &surfaces, signals).await,
                 Err(failure) => Err(failure),

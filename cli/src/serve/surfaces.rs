@@ -51,6 +51,16 @@ impl Surfaces {
         &self.local_urls
     }
 
+    /// Where etcd's API is served over plain HTTP apart from gRPC, with the actual ports.
+    pub(crate) fn http_urls(&self) -> &[String] {
+        self.etcd.as_ref().map_or(&[], |server| server.local_http_urls())
+    }
+
+    /// Where metrics and health are served apart, with the actual ports.
+    pub(crate) fn metrics_urls(&self) -> &[String] {
+        self.etcd.as_ref().map_or(&[], |server| server.local_metrics_urls())
+    }
+
     /// Accepts nothing more, answers what has begun, closes every connection. Blocks.
     pub(crate) fn shutdown(self) {
         // Side by side, so that clients of both have the same grace time.

@@ -124,10 +124,28 @@ fn http_get(mut stream: impl Read + Write, path: &str) -> String {
     answer
 }
 
-fn version_of(address: &str) -> String {
+fn connected(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    http_get(stream, "/version")
+    stream
+}
+
+fn version_of(address: &str) -> String {
+    http_get(connected(address), "/version")
+}
+
+#[test]
+fn http_can_have_urls_of_its_own() {
+    let installed = Installed::new();
+    let mut command = installed.etcd();
+    command
+        .args(ANYWHERE)
+        .args(["--listen-client-http-urls=http://127.0.0.1:0", "--host-whitelist=localhost"]);
+    let mut etcd = Etcd::start(&mut command);
+    let http = etcd.json("\"traffic\":\"http\"")["address"].as_str().expect("an address").to_owned();
+    assert!(version_of(&http).contains("\"etcdserver\":\"3.7.1\""));
+    let grpc = etcd.json("\"traffic\":\"grpc\"")["address"].as_str().expect("an address").to_owned();
+    assert!(version_of(&grpc).starts_with("HTTP/1.1 415"), "{}", version_of(&grpc));
 }
 
 #[test]
@@ -203,6 +221,7 @@ fn the_flags_of_a_static_pod_start_it_and_sigterm_ends_it_well() {
         "--initial-advertise-peer-urls=http://10.0.0.1:2380".into(),
         "--initial-cluster=control-plane=http://10.0.0.1:2380".into(),
         "--listen-client-urls=http://127.0.0.1:0".into(),
+        "--listen-metrics-urls=http://127.0.0.1:0".into(),
         "--listen-peer-urls=http://127.0.0.1:0".into(),
         "--name=control-plane".into(),
         "--snapshot-count=10000".into(),
@@ -218,6 +237,12 @@ fn the_flags_of_a_static_pod_start_it_and_sigterm_ends_it_well() {
     );
     let answer = version_of(&etcd.address());
     assert!(answer.contains("\"etcdserver\":\"3.7.1\""), "{answer}");
+    // Where the kubelet probes.
+    let metrics = etcd.json("serving metrics")["address"].as_str().expect("a URL").replace("http://", "");
+    for path in ["/health", "/livez", "/readyz", "/metrics"] {
+        let answer = http_get(connected(&metrics), path);
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{path}: {answer}");
+    }
     assert_eq!(etcd.stop(Signal::TERM), (Some(0), String::new()));
 }
 

@@ -90,6 +90,8 @@ pub(super) struct Engine {
     retry: bool,
     /// Streams that were asked for progress.
     asked: BTreeSet<u64>,
+    /// Streams that were found up to date in this step.
+    settled: Vec<u64>,
     /// Streams by when they report progress.
     ticks: BTreeSet<(Instant, u64)>,
 }
@@ -97,6 +99,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(link: Arc<Link>, history: Arc<dyn History>) -> Self {
         let published = history.published();
+        link.set_delivered(published);
         Self {
             link,
             history,
@@ -114,6 +117,7 @@ impl Engine {
             blocked: Vec::new(),
             retry: false,
             asked: BTreeSet::new(),
+            settled: Vec::new(),
             ticks: BTreeSet::new(),
         }
     }
@@ -145,7 +149,18 @@ impl Engine {
         self.link.counters().watchers.store(self.watchers.len(), Ordering::Relaxed);
         self.link.counters().streams.store(self.streams.len(), Ordering::Relaxed);
         self.streams.flush(self.link.counters());
+        self.settle();
         self.park_blocked();
+    }
+
+    /// Lets consumers know what the queues hold now.
+    fn settle(&mut self) {
+        for id in self.settled.drain(..) {
+            if let Some(stream) = self.streams.get(id) {
+                stream.shared.settle(true);
+            }
+        }
+        self.link.set_delivered(self.delivered);
     }
 
     fn control(&mut self, control: Control, now: Instant) {
@@ -176,6 +191,7 @@ impl Engine {
             joined: 0,
         };
         stream.watchers.insert(key);
+        stream.shared.settle(false);
         if required > self.delivered {
             stream.unreached.insert((required, key));
         }

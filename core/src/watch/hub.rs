@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -238,6 +238,8 @@ pub(super) struct Link {
     wake: Condvar,
     next_stream: AtomicU64,
     next_key: AtomicU64,
+    /// All events up to here are in the queues of the streams that are settled.
+    delivered: AtomicI64,
     counters: Counters,
 }
 
@@ -265,6 +267,7 @@ impl Link {
             wake: Condvar::new(),
             next_stream: AtomicU64::new(0),
             next_key: AtomicU64::new(0),
+            delivered: AtomicI64::new(0),
             counters: Counters::default(),
         }
     }
@@ -276,6 +279,16 @@ impl Link {
     /// The newest revision; 0 once the hub has shut down.
     pub(super) fn published(&self) -> i64 {
         self.history.lock().as_ref().map_or(0, |history| history.published())
+    }
+
+    /// The revision up to which settled streams have all of their events.
+    pub(super) fn delivered(&self) -> i64 {
+        self.delivered.load(Ordering::Acquire)
+    }
+
+    /// Told by the hub thread, once what it delivered is in the queues and streams that lag are not settled any more.
+    pub(super) fn set_delivered(&self, revision: i64) {
+        self.delivered.store(revision, Ordering::Release);
     }
 
     pub(super) fn counters(&self) -> &Counters {

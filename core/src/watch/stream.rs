@@ -1,22 +1,22 @@
 //! The consumer's end of a watch stream, and the byte-bounded queue between it and the hub thread.
 //!
 //! # Invariants
-//! - Only the hub thread pushes responses, so a watcher's `Created` is before its events and its cancellation
-//!   after them, whatever the caller does meanwhile.
+//! - Only the hub thread pushes responses of watchers, so a watcher's `Created` is before its events and its
+//!   cancellation after them, whatever the caller does meanwhile. Progress of a settled stream its consumer pushes.
 //! - The hub pushes events only while the queue is below its bound, so a queue holds at most the bound, one
 //!   step's responses of one watcher group, and control responses, whose number [`WatchStream::create`] limits.
 //! - A watch id is in use from [`WatchStream::create`] until it was cancelled by either side.
 
 use super::delivery::Queued;
 use super::hub::{Control, Link};
-use super::{WatchRequest, WatchResponse};
+use super::{WatchKind, WatchRequest, WatchResponse};
 use crate::error::Error;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 /// About how many bytes one call of [`WatchStream::next`] takes from the queue.
@@ -33,6 +33,9 @@ pub(super) struct StreamShared {
     ids: Mutex<Ids>,
     /// The newest store revision at which progress was asked for and the hub not yet told; 0 for none.
     progress_asked: AtomicI64,
+    /// Whether every watcher that the hub knows of is told of events as they happen, so that progress can be told
+    /// without asking the hub. Set and cleared by the hub.
+    settled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +62,7 @@ impl StreamShared {
             queue: Mutex::default(),
             ids: Mutex::default(),
             progress_asked: AtomicI64::new(0),
+            settled: AtomicBool::new(false),
         }
     }
 
@@ -108,6 +112,32 @@ impl StreamShared {
         let mut queue = self.queue.lock();
         self.bytes.store(0, Ordering::Relaxed);
         queue.responses.drain(..).map(|queued| queued.events).sum()
+    }
+
+    /// Tells whether progress can be told without asking the hub. It is set once all that was delivered is queued, and
+    /// cleared before the hub tells that it delivered what this stream did not get.
+    pub(super) fn settle(&self, settled: bool) {
+        self.settled.store(settled, Ordering::Release);
+    }
+
+    /// Queues progress at `revision`, in place of one that waits behind all events.
+    fn push_progress(&self, revision: i64) {
+        let mut queue = self.queue.lock();
+        if let Some(last) = queue.responses.back_mut()
+            && last.response.kind == WatchKind::Progress
+            && last.response.watch_ids == [-1]
+        {
+            last.response.revision = revision;
+            return;
+        }
+        let queued = Queued::control(vec![-1], revision, WatchKind::Progress);
+        self.bytes.fetch_add(queued.bytes, Ordering::Relaxed);
+        queue.responses.push_back(queued);
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Takes the revision for which progress was asked since the last call.
@@ -198,9 +228,20 @@ impl WatchStream {
     /// a stream without watchers does not answer, and a watcher that starts in the future holds the answer back.
     pub fn request_progress(&mut self) {
         let published = self.link.published();
+        // In this order: a stream that is settled afterwards has all that was delivered before.
+        if self.link.delivered() >= published && self.is_settled() {
+            return self.shared.push_progress(published);
+        }
         if self.shared.progress_asked.fetch_max(published, Ordering::AcqRel) == 0 {
             self.link.send(Control::Progress { stream: self.id });
         }
+    }
+
+    /// Whether every watcher is told of events as they happen. The hub may not know the newest watchers.
+    fn is_settled(&self) -> bool {
+        self.creates_unread == 0
+            && self.shared.settled.load(Ordering::Acquire)
+            && !self.shared.ids.lock().used.is_empty()
     }
 
     /// The next responses, in order; `None` once the node has stopped and everything was taken.
@@ -236,7 +277,7 @@ impl WatchStream {
             self.link.send(Control::Drained { stream: self.id });
         }
         self.link.taken(events);
-        let created = |response: &&WatchResponse| matches!(response.kind, super::WatchKind::Created);
+        let created = |response: &&WatchResponse| matches!(response.kind, WatchKind::Created);
         self.creates_unread -= responses.iter().filter(created).count();
         Poll::Ready(Some(responses))
     }

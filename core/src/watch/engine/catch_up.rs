@@ -20,6 +20,7 @@ impl Engine {
     pub(super) fn fall_behind(&mut self, stream_id: u64, key: u64, next: i64) {
         let Some(stream) = self.streams.get(stream_id) else { return };
         stream.behind.insert((next, key));
+        stream.shared.settle(false);
         self.link.counters().lagging.fetch_add(1, Ordering::Relaxed);
         if !stream.parked {
             self.behind.insert((next, key));

@@ -82,7 +82,7 @@ impl Engine {
     /// Answers the streams that asked and are up to date.
     pub(super) fn answer_progress(&mut self) {
         let delivered = self.delivered;
-        let (blocked, streams) = (&mut self.blocked, &mut self.streams);
+        let (blocked, streams, settled) = (&mut self.blocked, &mut self.streams, &mut self.settled);
         self.asked.retain(|&id| {
             let Some(stream) = streams.get(id) else { return false };
             if stream.watchers.is_empty() {
@@ -101,6 +101,7 @@ impl Engine {
             let done = latest <= delivered;
             stream.progress_asked = if done { (0, 0) } else { (latest, latest) };
             streams.push(id, Queued::control(vec![-1], delivered, WatchKind::Progress));
+            settled.push(id);
             !done
         });
     }

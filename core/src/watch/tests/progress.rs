@@ -42,6 +42,45 @@ fn on_demand_progress_waits_for_watchers_that_read_history() {
 }
 
 #[test]
+fn a_settled_stream_answers_without_the_hub() {
+    let rig = Rig::new();
+    let mut reader = rig.reader();
+    reader.create(key("a"));
+    rig.commit(&[put("c", "1")]);
+    assert_eq!(reader.sync(), 2);
+    // Another reader's answer comes from a later step, so the one that settled this stream is over.
+    rig.settle();
+    rig.hub.stop();
+    reader.stream.request_progress();
+    reader.stream.request_progress();
+    assert_eq!(reader.told(), "progress -1 @2");
+    assert_eq!(reader.told(), "end", "requests that wait are answered together");
+}
+
+#[test]
+fn a_stream_that_falls_behind_is_not_settled_until_it_has_caught_up() {
+    let config = WatchConfig { stream_queue_bytes: 2000, catch_up_revisions: 1, ..WatchConfig::default() };
+    let rig = Rig::with(config);
+    let mut reader = rig.reader();
+    reader.create(key("a"));
+    assert_eq!(reader.sync(), 1);
+    rig.commit_many("a", 40, 500);
+    rig.settle();
+    reader.stream.request_progress();
+    let mut events = 0;
+    while let Some(response) = reader.next() {
+        match &response.kind {
+            WatchKind::Events { events: more, .. } => events += more.len(),
+            kind => {
+                assert_eq!((kind, response.revision), (&WatchKind::Progress, 41));
+                break;
+            }
+        }
+    }
+    assert_eq!(events, 40, "progress is behind every event before it");
+}
+
+#[test]
 fn a_stream_without_watchers_does_not_answer() {
     let rig = Rig::new();
     let mut reader = rig.reader();

@@ -339,6 +339,20 @@ impl Consensus {
         self.leadership.leads().unwrap_or_else(|| self.log.state().hard_state.term)
     }
 
+    /// The leader that this member knows of.
+    pub fn leader(&self) -> Option<u64> {
+        if self.leadership.leads().is_some() {
+            return Some(self.leadership.node_id());
+        }
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Whether this member has no vote.
+    pub fn is_learner(&self) -> bool {
+        self.leadership.leads().is_none()
+            && self.raft.server_metrics().borrow_watched().state == ServerState::Learner
+    }
+
     /// Where things stand.
     pub fn status(&self) -> ConsensusStatus {
         let (leader, state) = {

@@ -58,7 +58,7 @@ pub enum Error {
     /// The revision has not happened yet.
     #[error("mvcc: required revision is a future revision")]
     FutureRevision,
-    /// The disk has no room for more.
+    /// The store has reached its quota, or the disk has no room for more. What frees space is still taken.
     #[error("mvcc: database space exceeded")]
     NoSpace,
     /// No such lease.
@@ -121,7 +121,7 @@ pub enum Error {
     /// A local fault stopped this node: a failed fsync, a broken invariant.
     #[error("node stopped: {0}")]
     Fatal(String),
-    /// Stored data is damaged. Names file and offset.
+    /// Stored data is damaged: names file and offset. Or the alarm that says so is raised: nothing is changed any more.
     #[error("corrupt: {0}")]
     Corrupt(String),
     /// The store can not be opened: in use, wrong format, wrong permissions.

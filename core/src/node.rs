@@ -28,6 +28,7 @@ mod maintenance;
 mod opening;
 mod pages;
 mod proposals;
+mod quota;
 mod range;
 pub mod restore;
 mod snapshot_view;
@@ -59,6 +60,7 @@ use machine::StateMachine;
 use maintenance::Maintenance;
 use parking_lot::Mutex;
 use proposals::{Answered, Proposals};
+use quota::Quota;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +81,7 @@ struct Inner {
     reader: StateReader,
     values: Arc<ValueStore>,
     proposals: Arc<Proposals>,
+    quota: Arc<Quota>,
     consensus: Arc<Consensus>,
     hub: Arc<WatchHub>,
     leases: Arc<LeaseKeeper>,
@@ -105,10 +108,18 @@ impl Node {
         let failure = Arc::new(Failure::default());
         let proposals = Proposals::new(config.member_id, config.boot, config.proposals_bytes_max);
         let counters = Arc::new(Counters::default());
+        let quota = Quota::new(
+            config.quota_bytes,
+            config.member_id,
+            reader.clone(),
+            Arc::clone(&values),
+            Arc::clone(&proposals),
+        );
         let maintenance = Maintenance::new(
             Arc::clone(&values),
             reader.clone(),
             Arc::clone(&failure),
+            Arc::clone(&quota),
             config.flush_bytes,
             config.flush_interval,
             Arc::clone(&counters),
@@ -164,6 +175,7 @@ impl Node {
             reader,
             values,
             proposals,
+            quota,
             consensus: Arc::clone(&consensus),
             hub,
             leases,
@@ -317,6 +329,61 @@ impl Node {
         Ok(HashKvResponse { header: self.header(), hash, compact_revision, hash_revision })
     }
 
+    /// Lists, raises or clears alarms.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`]; [`Error::InvalidArgument`] beyond thousands of alarms; unknown outcomes.
+    pub async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, Error> {
+        let raised = match request.action {
+            AlarmAction::Get => {
+                self.read_barrier(false).await?;
+                let mut alarms = self.inner.reader.alarms();
+                alarms.retain(|alarm| request.kind.is_none_or(|kind| alarm.kind == kind));
+                return Ok(AlarmResponse { header: self.header(), alarms });
+            }
+            AlarmAction::Activate => true,
+            AlarmAction::Deactivate => false,
+        };
+        let Some(kind) = request.kind else {
+            return Ok(AlarmResponse { header: self.header(), alarms: Vec::new() });
+        };
+        let command = Command::Alarm { alarm: Alarm { member: request.member, kind }, raised };
+        let (outcome, header, _) = self.propose(command).await?;
+        let alarms = match outcome {
+            Outcome::Alarm { alarm } => alarm.into_iter().collect(),
+            other => return Err(answers::unexpected(&other)),
+        };
+        Ok(AlarmResponse { header, alarms })
+    }
+
+    /// Returns once everything that was acknowledged before the call is visible here.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`]; a local fault.
+    pub async fn barrier(&self) -> Result<(), Error> {
+        self.read_barrier(false).await
+    }
+
+    /// The alarms that are raised, of any member, as this one knows them. Waits for nothing.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.inner.reader.alarms()
+    }
+
+    /// Bytes in use at which this member takes nothing more that grows the store; 0 for no quota.
+    pub fn quota_bytes(&self) -> u64 {
+        self.inner.config.quota_bytes
+    }
+
+    /// Member id of the leader, as far as this member knows.
+    pub fn leader(&self) -> Option<u64> {
+        self.inner.consensus.leader()
+    }
+
+    /// Whether this member has no vote.
+    pub fn is_learner(&self) -> bool {
+        self.inner.consensus.is_learner()
+    }
+
     /// A member's view of itself. Answered even while there is no leader.
     ///
     /// # Errors
@@ -331,12 +398,15 @@ impl Node {
         } else if consensus.leader.is_none() {
             errors.push(Error::NoLeader.to_string());
         }
-        let log_bytes = inner.consensus.log_bytes();
+        let alarms = inner.reader.alarms();
+        errors
+            .extend(alarms.iter().map(|Alarm { member, kind }| format!("alarm {kind} of member {member:x}")));
+        let db_size_bytes = records.disk_bytes + inner.consensus.log_bytes();
         Ok(StatusResponse {
             header: self.header(),
             version: env!("CARGO_PKG_VERSION").into(),
-            db_size_bytes: records.disk_bytes + log_bytes,
-            db_size_in_use_bytes: records.live_bytes + log_bytes,
+            db_size_bytes,
+            db_size_in_use_bytes: inner.values.bytes_in_use().min(db_size_bytes),
             leader: consensus.leader.unwrap_or(0),
             raft_index: consensus.last.map_or(0, |id| id.index),
             raft_applied_index: consensus.applied.map_or(0, |id| id.index),
@@ -348,6 +418,8 @@ impl Node {
             watchers: inner.hub.watchers() as u64,
             backend: inner.config.backend.clone(),
             sealed: inner.config.sealed,
+            quota_bytes: inner.config.quota_bytes,
+            alarms,
             errors,
         })
     }
@@ -362,14 +434,14 @@ impl Node {
         self.header_at(self.inner.reader.revision())
     }
 
+    /// The limits that requests are checked against.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
     /// Largest request in bytes.
     pub fn request_bytes_max(&self) -> usize {
         self.inner.config.request_bytes_max
-    }
-
-    /// Member id of the leader, as far as this member knows.
-    pub fn leader(&self) -> Option<u64> {
-        self.inner.consensus.status().leader
     }
 
     /// How long members wait for a leader's sign of life.
@@ -435,6 +507,7 @@ impl Node {
             return Err(Error::TooManyRequests);
         }
         check::command(&command, &self.inner.limits)?;
+        self.inner.quota.admit(&command).await?;
         let mut answered = self.inner.proposals.propose(command).await?;
         let header = self.header_at(answered.answer.revision);
         let outcome = std::mem::replace(&mut answered.answer.result, Err(Error::Canceled))?;

@@ -7,6 +7,7 @@ use crate::key_range::KeyRange;
 use crate::record::KeyValue;
 use crate::revision::LeaseId;
 use bytes::Bytes;
+use std::fmt;
 
 /// What every response says about the store that answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -345,6 +346,63 @@ pub struct HashKvResponse {
     pub hash_revision: i64,
 }
 
+/// What an alarm says is wrong with a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlarmKind {
+    /// Its store has reached the quota: nothing that grows the store is taken.
+    NoSpace,
+    /// Its content is not what it should be: nothing is changed any more.
+    Corrupt,
+}
+
+impl fmt::Display for AlarmKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AlarmKind::NoSpace => "NOSPACE",
+            AlarmKind::Corrupt => "CORRUPT",
+        })
+    }
+}
+
+/// An alarm that is raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Alarm {
+    /// The member it was raised for.
+    pub member: u64,
+    /// What is wrong.
+    pub kind: AlarmKind,
+}
+
+/// What to do with alarms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the variants say what they are")]
+pub enum AlarmAction {
+    #[default]
+    Get,
+    Activate,
+    Deactivate,
+}
+
+/// Lists, raises or clears alarms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlarmRequest {
+    /// What to do.
+    pub action: AlarmAction,
+    /// For which member; a listing names all.
+    pub member: u64,
+    /// Which kind; a listing without one names all kinds, anything else without one does nothing.
+    pub kind: Option<AlarmKind>,
+}
+
+/// Answer to an [`AlarmRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlarmResponse {
+    /// Who answered and when.
+    pub header: Header,
+    /// Those asked for; the one that is raised now; or the one that was cleared.
+    pub alarms: Vec<Alarm>,
+}
+
 /// A member's view of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusResponse {
@@ -378,6 +436,10 @@ pub struct StatusResponse {
     pub backend: String,
     /// Whether stored data is sealed.
     pub sealed: bool,
+    /// Bytes in use at which this member takes nothing more; 0 for no quota.
+    pub quota_bytes: u64,
+    /// The alarms that are raised, of any member.
+    pub alarms: Vec<Alarm>,
     /// What is wrong, one sentence each.
     pub errors: Vec<String>,
 }

@@ -12,6 +12,7 @@
 //!
 //! # Code map
 //! - [`key_index`]: which revisions each key has. `lessor`: leases and their keys. `windows`: request ids seen.
+//!   `alarms`: what is refused while a member is in trouble.
 //! - [`check`]: what is refused before it is proposed. `command`: the bytes of a batch in the log.
 //! - `apply`: [`State`], command by command. `txn`: choosing, checking and running. `writer`: the writes of one command.
 //! - `reader`, `pins`, `range`: [`StateReader`], what keeps history from being pruned, and walking in short steps.
@@ -22,6 +23,7 @@ pub mod key_index;
 pub mod check;
 mod command;
 
+mod alarms;
 mod apply;
 mod lessor;
 mod txn;
@@ -35,6 +37,7 @@ mod reader;
 mod checkpoint;
 mod hash;
 
+pub use alarms::cost_bytes;
 pub use apply::State;
 pub(crate) use checkpoint::founding as founding_checkpoint;
 pub use command::{TXN_DEPTH_MAX, decode_batch, encode_batch, encoded_bytes};
@@ -44,7 +47,7 @@ pub use reader::{LeaseInfo, StateReader};
 
 use crate::error::Error;
 use crate::record::Record;
-use crate::request::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
+use crate::request::{Alarm, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
 use crate::revision::{LeaseId, Revision};
 use crate::storage::StorageError;
 use bytes::Bytes;
@@ -105,6 +108,11 @@ pub enum Command {
         term: u64,
         remaining: Vec<(LeaseId, i64)>,
     },
+    /// Raises or clears an alarm.
+    Alarm {
+        alarm: Alarm,
+        raised: bool,
+    },
 }
 
 /// A command and its identity.
@@ -145,14 +153,29 @@ pub struct RangeOutcome {
 #[allow(missing_docs, reason = "the variants say what they are")]
 pub enum Outcome {
     Range(RangeOutcome),
-    Put { prev: Option<Revision> },
-    DeleteRange { deleted: i64, prev: Vec<Revision> },
-    Txn { succeeded: bool, responses: Vec<Outcome> },
+    Put {
+        prev: Option<Revision>,
+    },
+    DeleteRange {
+        deleted: i64,
+        prev: Vec<Revision>,
+    },
+    Txn {
+        succeeded: bool,
+        responses: Vec<Outcome>,
+    },
     Compact,
-    LeaseGrant { id: LeaseId, ttl_s: i64 },
+    LeaseGrant {
+        id: LeaseId,
+        ttl_s: i64,
+    },
     LeaseRevoke,
     LeaseExpire,
     LeaseCheckpoint,
+    /// The alarm, if it is raised now or was until now.
+    Alarm {
+        alarm: Option<Alarm>,
+    },
 }
 
 /// One change as watchers see it.

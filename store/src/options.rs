@@ -18,6 +18,7 @@ pub struct Options {
     pub(crate) election_timeout: Duration,
     pub(crate) request_bytes_max: usize,
     pub(crate) txn_ops_max: usize,
+    pub(crate) quota_bytes: u64,
     pub(crate) watch_progress_interval: Duration,
 }
 
@@ -31,6 +32,7 @@ impl Default for Options {
             election_timeout: node.election_timeout,
             request_bytes_max: node.request_bytes_max,
             txn_ops_max: node.txn_ops_max,
+            quota_bytes: node.quota_bytes,
             watch_progress_interval: node.watch_progress_interval,
         }
     }
@@ -71,6 +73,13 @@ impl Options {
     /// Stores in this process: most operations in one list of a transaction. Default: 128.
     pub fn txn_ops_max(mut self, operations: usize) -> Self {
         self.txn_ops_max = operations;
+        self
+    }
+
+    /// Stores in this process: bytes in use at which nothing more is taken that grows the store, until deletions and a
+    /// compaction have made room; 0 for no quota. Default: 0.
+    pub fn quota_bytes(mut self, bytes: u64) -> Self {
+        self.quota_bytes = bytes;
         self
     }
 
@@ -124,6 +133,7 @@ impl Options {
             election_timeout: self.election_timeout,
             request_bytes_max: self.request_bytes_max,
             txn_ops_max: self.txn_ops_max,
+            quota_bytes: self.quota_bytes,
             watch_progress_interval: self.watch_progress_interval,
             ..NodeConfig::default()
         }

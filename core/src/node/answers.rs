@@ -67,7 +67,8 @@ fn load(values: &ValueStore, revisions: Vec<Revision>) -> Result<Vec<KeyValue>, 
     Ok(kvs)
 }
 
-fn unexpected(outcome: &Outcome) -> Error {
+/// The fault of an outcome that does not belong to its command.
+pub(super) fn unexpected(outcome: &Outcome) -> Error {
     let kind = match outcome {
         Outcome::Range(_) => "range",
         Outcome::Put { .. } => "put",
@@ -78,6 +79,7 @@ fn unexpected(outcome: &Outcome) -> Error {
         Outcome::LeaseRevoke => "lease revoke",
         Outcome::LeaseExpire => "lease expire",
         Outcome::LeaseCheckpoint => "lease checkpoint",
+        Outcome::Alarm { .. } => "alarm",
     };
     Error::Fatal(format!("the state machine answered with the outcome of another command: {kind}"))
 }

@@ -18,6 +18,8 @@ pub struct NodeConfig {
     pub election_timeout: Duration,
     /// Largest request.
     pub request_bytes_max: usize,
+    /// Bytes in use at which nothing more is taken that grows the store; 0 for no quota.
+    pub quota_bytes: u64,
     /// Most operations in one list of a txn.
     pub txn_ops_max: usize,
     /// How often an idle watcher that asked for it is told of progress.
@@ -45,6 +47,7 @@ impl Default for NodeConfig {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             request_bytes_max: 1536 * 1024,
+            quota_bytes: 0,
             txn_ops_max: 128,
             watch_progress_interval: Duration::from_secs(600),
             backend: "memory".into(),

@@ -226,7 +226,8 @@ impl LeaseKeeper {
         if let Err(error) = result {
             tracing::warn!(%error, leases = due.len(), "leases could not be ended");
             let mut inner = self.inner.lock();
-            if error.is_retryable() {
+            // Under an alarm nothing happened, and nothing will until it is cleared.
+            if error.is_retryable() || matches!(error, Error::Corrupt(_)) {
                 inner.clock.expiry_failed(due);
                 if inner.stopped.is_none() {
                     self.wake.wait_for(&mut inner, REST_MAX);

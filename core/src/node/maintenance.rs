@@ -14,6 +14,7 @@
 
 use super::counters::Counters;
 use super::failure::Failure;
+use super::quota::Quota;
 use super::values::ValueStore;
 use crate::consensus::Consensus;
 use crate::error::{Error, panic_text};
@@ -44,6 +45,7 @@ pub(super) struct Maintenance {
     values: Arc<ValueStore>,
     reader: StateReader,
     failure: Arc<Failure>,
+    quota: Arc<Quota>,
     flush_bytes: usize,
     flush_interval: Duration,
     counters: Arc<Counters>,
@@ -76,6 +78,7 @@ impl Maintenance {
         values: Arc<ValueStore>,
         reader: StateReader,
         failure: Arc<Failure>,
+        quota: Arc<Quota>,
         flush_bytes: usize,
         flush_interval: Duration,
         counters: Arc<Counters>,
@@ -85,6 +88,7 @@ impl Maintenance {
             values,
             reader,
             failure,
+            quota,
             flush_bytes,
             flush_interval,
             counters,
@@ -299,6 +303,7 @@ impl Maintenance {
         self.counters.flush.record(began.elapsed());
         drop(records);
         self.values.forget_up_to(checkpoint.revision);
+        self.values.weigh_records();
         consensus.purge(checkpoint.applied);
         Ok(checkpoint.compact_revision)
     }
@@ -324,6 +329,8 @@ impl Maintenance {
                 }
             }
             self.counters.compacted(began.elapsed());
+            self.values.weigh_records();
+            self.quota.space_was_freed();
         }
         let mut requests = self.requests.lock();
         if limit < flushed_compact {

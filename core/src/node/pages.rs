@@ -60,6 +60,11 @@ impl Pages {
         Self { whole_bytes_max, ..self }
     }
 
+    /// Whether the page that came last was the last one.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
     /// The next page, all of them at the revision of the first; `None` after the last, or after an error. The count
     /// is that of the whole range in the first page and means nothing in the others; `more` of the last page says
     /// whether the caller's limit cut something off.
@@ -133,7 +138,11 @@ mod tests {
         while let Some(page) = block_on(pages.next())? {
             read.push(page);
             between();
+            if pages.is_done() {
+                break;
+            }
         }
+        assert!(pages.is_done());
         assert_eq!(block_on(pages.next()), Ok(None), "the end is final");
         Ok(read)
     }

@@ -93,6 +93,13 @@ impl Proposals {
         receiver.await.unwrap_or(Err(Error::OutcomeUnknown))
     }
 
+    /// Proposes a command whose outcome nobody waits for. Returns at once; it is lost if the queue is full or closed.
+    pub(super) fn send(self: &Arc<Self>, command: Command) {
+        if self.enqueue(command).is_ok() {
+            self.dispatch();
+        }
+    }
+
     /// Lets other tasks of this thread add their proposals until no more come, and sends what waits. No timer: a lone
     /// proposal waits for one turn. While no entry may leave there is nothing to do: the end of one on its way sends.
     async fn gather(self: &Arc<Self>) {

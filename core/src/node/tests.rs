@@ -13,7 +13,7 @@ pub(super) fn open(disk: &MemoryDisk, boot: u64) -> Node {
     open_with(disk, NodeConfig { boot, ..NodeConfig::default() })
 }
 
-fn open_with(disk: &MemoryDisk, config: NodeConfig) -> Node {
+pub(super) fn open_with(disk: &MemoryDisk, config: NodeConfig) -> Node {
     let (log, records) = disk.open().expect("an intact disk opens");
     Node::open(config, Box::new(log), Arc::new(records)).expect("a node opens")
 }

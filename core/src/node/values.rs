@@ -15,7 +15,7 @@ use crate::storage::{RecordBlock, Records, StorageError};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// All records of the store, for reading from any thread and writing from the apply thread.
 pub(super) struct ValueStore {
@@ -25,6 +25,8 @@ pub(super) struct ValueStore {
     flushed_lock: Mutex<()>,
     cache: BlockCache,
     records: Arc<dyn Records>,
+    /// Live bytes in the record store, as of the last look.
+    stored_bytes: AtomicU64,
 }
 
 /// Bytes that a record takes in memory beside its payload.
@@ -41,6 +43,7 @@ impl ValueStore {
             flushed: Condvar::new(),
             flushed_lock: Mutex::new(()),
             cache: BlockCache::new(cache_bytes_max),
+            stored_bytes: AtomicU64::new(records.stats().live_bytes),
             records,
         }
     }
@@ -53,6 +56,16 @@ impl ValueStore {
     /// Bytes of records that are not yet in the record store.
     pub(super) fn unflushed_bytes(&self) -> usize {
         self.unflushed_bytes.load(Ordering::Acquire)
+    }
+
+    /// Bytes of live records, wherever they are: what a quota is held against. Costs nothing.
+    pub(super) fn bytes_in_use(&self) -> u64 {
+        self.stored_bytes.load(Ordering::Acquire) + self.unflushed_bytes() as u64
+    }
+
+    /// Has [`bytes_in_use`](Self::bytes_in_use) know what the record store holds now.
+    pub(super) fn weigh_records(&self) {
+        self.stored_bytes.store(self.records.stats().live_bytes, Ordering::Release);
     }
 
     /// The record at `revision`; `None` if it was never stored or was reclaimed.

@@ -4,6 +4,7 @@
 //! None of its own. After a restart it is restored from the last [`Checkpoint`] and the log is applied again from
 //! there; applying the same entries again gives the same state, answers and events.
 
+use super::alarms::Alarms;
 use super::key_index::KeyIndex;
 use super::lessor::Lessor;
 use super::range::{Indexed, STEP_KEYS};
@@ -40,7 +41,7 @@ impl State {
     pub fn new() -> Self {
         let index = Indexed::new(KeyIndex::new(), Revision::FRESH);
         Self {
-            shared: Arc::new(Shared::new(index, Lessor::default(), Revision::FRESH, 0)),
+            shared: Arc::new(Shared::new(index, Lessor::default(), Alarms::default(), Revision::FRESH, 0)),
             applied: None,
             membership: None,
             windows: Windows::default(),
@@ -57,7 +58,8 @@ impl State {
         let mut lessor = parts.lessor;
         checkpoint::attach_keys(&mut lessor, &index)?;
         let index = Indexed::new(index, checkpoint.revision);
-        let shared = Shared::new(index, lessor, checkpoint.revision, checkpoint.compact_revision);
+        let (revision, compact_revision) = (checkpoint.revision, checkpoint.compact_revision);
+        let shared = Shared::new(index, lessor, parts.alarms, revision, compact_revision);
         Ok(Self {
             shared: Arc::new(shared),
             applied: Some(checkpoint.applied),
@@ -87,7 +89,12 @@ impl State {
             applied: self.applied?,
             revision: self.shared.published(),
             compact_revision: self.shared.compacted(),
-            state: checkpoint::encode(&self.shared.lessor.read(), &self.windows, self.membership.as_ref()),
+            state: checkpoint::encode(
+                &self.shared.lessor.read(),
+                &self.windows,
+                self.membership.as_ref(),
+                &self.shared.alarms.read(),
+            ),
         })
     }
 
@@ -144,6 +151,9 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn take(mut self, command: Command) -> Result<Result<Outcome, Error>, StorageError> {
+        if let Err(refused) = self.shared.alarms.read().admit(&command) {
+            return Ok(Err(refused));
+        }
         Ok(match command {
             Command::Put(request) => return self.put(request),
             Command::DeleteRange(request) => Ok(self.delete_range(&request)),
@@ -153,6 +163,10 @@ impl Step<'_> {
             Command::LeaseRevoke { id } => self.revoke(id).map(|()| Outcome::LeaseRevoke),
             Command::LeaseExpire { term, leases } => Ok(self.expire(term, leases)),
             Command::LeaseCheckpoint { term, remaining } => Ok(self.checkpoint(term, remaining)),
+            Command::Alarm { alarm, raised } => {
+                let alarm = self.shared.alarms.write().set(alarm, raised);
+                alarm.map(|alarm| Outcome::Alarm { alarm })
+            }
         })
     }
 

@@ -138,7 +138,8 @@ pub fn command(command: &Command, limits: &Limits) -> Result<(), Error> {
         Command::Compact { .. }
         | Command::LeaseRevoke { .. }
         | Command::LeaseExpire { .. }
-        | Command::LeaseCheckpoint { .. } => {}
+        | Command::LeaseCheckpoint { .. }
+        | Command::Alarm { .. } => {}
     }
     size(command, limits)
 }

@@ -4,11 +4,12 @@
 //! Primitives are those of [`crate::codec`].
 //!
 //! ```text
-//! blob       := version:u8 = 1  leases  windows  membership
+//! blob       := version:u8 = 1  leases  windows  membership  alarms
 //! leases     := count:u64  (id:i64 ttl_s:i64 remaining_s:i64)*        ascending by id; 0 remaining: no checkpoint
 //! windows    := count:u64  (member:u64 boot:u64 newest:u64 run:u64*)* ascending by member; runs: numbers of
 //!               sequences unseen, seen, unseen, … from max(0, newest - 65535) to newest
 //! membership := 0:u8 | 1:u8 term:u64 index:u64 configuration:bytes
+//! alarms     := count:u64  (member:u64 kind:u8)*       ascending; kind: 1 no space, 2 corrupt
 //! ```
 //!
 //! The applied log id, the revision and the compact revision stand beside the blob in
@@ -17,6 +18,7 @@
 //! # Invariants
 //! - Equal states give equal bytes, on every member.
 
+use super::alarms::Alarms;
 use super::key_index::{At, KeyIndex};
 use super::lessor::Lessor;
 use super::reader::LeaseInfo;
@@ -36,9 +38,15 @@ pub(super) struct Parts {
     pub(super) lessor: Lessor,
     pub(super) windows: Windows,
     pub(super) membership: Option<(LogId, Bytes)>,
+    pub(super) alarms: Alarms,
 }
 
-pub(super) fn encode(lessor: &Lessor, windows: &Windows, membership: Option<&(LogId, Bytes)>) -> Bytes {
+pub(super) fn encode(
+    lessor: &Lessor,
+    windows: &Windows,
+    membership: Option<&(LogId, Bytes)>,
+    alarms: &Alarms,
+) -> Bytes {
     let mut out = Encoder::with_capacity(64 + lessor.len() * 14);
     out.u8(FORMAT_VERSION);
     lessor.encode(&mut out);
@@ -49,6 +57,7 @@ pub(super) fn encode(lessor: &Lessor, windows: &Windows, membership: Option<&(Lo
         out.u64(id.index);
         out.bytes(configuration);
     }
+    alarms.encode(&mut out);
     out.finish()
 }
 
@@ -67,8 +76,9 @@ pub(super) fn decode(blob: &Bytes) -> Result<Parts, Malformed> {
             Bytes::copy_from_slice(&input.bytes()?),
         )),
     };
+    let alarms = Alarms::decode(&mut input)?;
     input.finish()?;
-    Ok(Parts { lessor, windows, membership })
+    Ok(Parts { lessor, windows, membership, alarms })
 }
 
 /// The checkpoint of a store that is made from what another one held: `applied` is the entry that founds it, with
@@ -84,7 +94,8 @@ pub(crate) fn founding(
         lessor.grant(*id, lease.ttl_s);
         lessor.checkpoint(*id, lease.remaining_s);
     }
-    let state = encode(&lessor, &Windows::default(), Some(&(applied, membership)));
+    // Alarms told of the members of the other store.
+    let state = encode(&lessor, &Windows::default(), Some(&(applied, membership)), &Alarms::default());
     Checkpoint { applied, revision, compact_revision, state }
 }
 

@@ -6,7 +6,7 @@
 //! ```text
 //! batch     := version:u8 = 1   count:u64   proposal*
 //! proposal  := kind:u8          1 put, 2 delete range, 3 txn, 4 compact, 5 lease grant, 6 lease revoke,
-//!                               7 lease expire, 8 lease checkpoint; + 0x80: same member and boot as before
+//!                               7 lease expire, 8 lease checkpoint, 9 alarm; + 0x80: same member and boot as before
 //!              [member:u64 boot:u64]   without 0x80
 //!              sequence:u64   body
 //! put       := flags:u8 (1 prev_kv, 2 ignore_value, 4 ignore_lease)  key:bytes  value:bytes  lease:i64
@@ -23,6 +23,7 @@
 //! revoke    := id:i64
 //! expire    := term:u64  count  id:i64 *
 //! checkpoint:= term:u64  count  (id:i64 remaining_s:i64)*
+//! alarm     := flags:u8 (1 raised)  kind:u8 (1 no space, 2 corrupt)  member:u64
 //! ```
 //!
 //! # Invariants
@@ -30,11 +31,11 @@
 //! - Decoding any bytes ends in proposals or [`Malformed`]: no panic, no allocation out of proportion to the input,
 //!   no recursion deeper than [`TXN_DEPTH_MAX`]. Keys and values share the input's buffer.
 
-use super::{Command, Proposal, RequestId};
+use super::{Command, Proposal, RequestId, alarms};
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::key_range::KeyRange;
 use crate::request::{
-    Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest, SortOrder,
+    Alarm, Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest, SortOrder,
     SortTarget, TxnOp, TxnRequest,
 };
 use crate::revision::LeaseId;
@@ -169,6 +170,7 @@ fn kind_of(command: &Command) -> u8 {
         Command::LeaseRevoke { .. } => 6,
         Command::LeaseExpire { .. } => 7,
         Command::LeaseCheckpoint { .. } => 8,
+        Command::Alarm { .. } => 9,
     }
 }
 
@@ -196,6 +198,11 @@ fn write_command(out: &mut impl Sink, command: &Command) {
                 out.i64(*remaining_s);
             }
         }
+        Command::Alarm { alarm, raised } => {
+            out.u8(flags([*raised, false, false, false]));
+            out.u8(alarms::number(alarm.kind));
+            out.u64(alarm.member);
+        }
     }
 }
 
@@ -215,6 +222,11 @@ fn read_command(input: &mut Decoder, kind: u8) -> Result<Command, Malformed> {
             term: input.u64()?,
             remaining: read_list(input, 2, |input| Ok((LeaseId(input.i64()?), input.i64()?)))?,
         },
+        9 => {
+            let [raised] = read_flags(input)?;
+            let kind = alarms::kind(input.u8()?)?;
+            Command::Alarm { alarm: Alarm { member: input.u64()?, kind }, raised }
+        }
         _ => return Err(Malformed("unknown command")),
     })
 }

@@ -5,15 +5,16 @@
 //! - Below the compact revision nothing is readable, except at exactly a pinned revision.
 //! - Each lock hold is one short step; a step never waits for a medium.
 
+use super::alarms::Alarms;
 use super::apply::State;
 use super::key_index::Version;
 use super::lessor::Lessor;
 use super::pins::{Pins, ReadPin};
 use super::range::{self, Indexed, Lookup};
-use super::{Outcome, RangeOutcome, Values, txn};
+use super::{Command, Outcome, RangeOutcome, Values, txn};
 use crate::error::Error;
 use crate::key_range::KeyRange;
-use crate::request::{RangeRequest, TxnRequest};
+use crate::request::{Alarm, RangeRequest, TxnRequest};
 use crate::revision::{LeaseId, Revision};
 use crate::storage::StorageError;
 use bytes::Bytes;
@@ -22,21 +23,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// What the apply thread and the readers share. Lock order: index, then lessor; pins alone.
+/// What the apply thread and the readers share. Lock order: index, then lessor; alarms and pins alone.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) index: RwLock<Indexed>,
     pub(super) lessor: RwLock<Lessor>,
+    pub(super) alarms: RwLock<Alarms>,
     pub(super) pins: Pins,
     published: AtomicI64,
     compacted: AtomicI64,
 }
 
 impl Shared {
-    pub(super) fn new(index: Indexed, lessor: Lessor, revision: i64, compact_revision: i64) -> Self {
+    pub(super) fn new(
+        index: Indexed,
+        lessor: Lessor,
+        alarms: Alarms,
+        revision: i64,
+        compact_revision: i64,
+    ) -> Self {
         Self {
             index: RwLock::new(index),
             lessor: RwLock::new(lessor),
+            alarms: RwLock::new(alarms),
             pins: Pins::default(),
             published: AtomicI64::new(revision),
             compacted: AtomicI64::new(compact_revision),
@@ -225,6 +234,19 @@ impl StateReader {
     /// Number of leases.
     pub fn lease_count(&self) -> usize {
         self.0.lessor.read().len()
+    }
+
+    /// The alarms that are raised, by member and then by kind.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.0.alarms.read().iter().collect()
+    }
+
+    /// Whether `command` would be refused for an alarm if it were applied now: need not be proposed.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Corrupt`].
+    pub fn admit(&self, command: &Command) -> Result<(), Error> {
+        self.0.alarms.read().admit(command)
     }
 
     /// Number of live keys.

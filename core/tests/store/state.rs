@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod alarms;
 mod checks;
 mod hashes;
 mod readers;

@@ -48,6 +48,8 @@ pub(crate) fn get_status(from: status_response::Reader<'_>) -> capnp::Result<Sta
             .iter()
             .map(|error| Ok(error?.to_string()?))
             .collect::<capnp::Result<_>>()?,
+        // Alarms are among the errors; the quota is not sent.
+        ..StatusResponse::default()
     })
 }
 

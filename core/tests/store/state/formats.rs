@@ -45,6 +45,7 @@ fn batch() -> Vec<Proposal> {
         Command::LeaseRevoke { id: LeaseId(7) },
         Command::LeaseExpire { term: 2, leases: vec![LeaseId(1), LeaseId(2)] },
         Command::LeaseCheckpoint { term: 2, remaining: vec![(LeaseId(1), 30)] },
+        Command::Alarm { alarm: Alarm { member: 500, kind: AlarmKind::Corrupt }, raised: true },
     ];
     let mut sequence = 0;
     let mut identify = |command| {
@@ -63,7 +64,7 @@ fn a_batch_has_these_bytes() {
     assert_eq!(decode_batch(bytes), Ok(batch()));
 }
 
-const BATCH: &str = "010801f403030104036b65790576616c7565038202010101610162830302020100016bd8040303020161017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c";
+const BATCH: &str = "010901f403030104036b65790576616c7565038202010101610162830302020100016bd8040303020161017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c89090102f403";
 
 #[test]
 fn a_checkpoint_has_these_bytes() {
@@ -75,6 +76,8 @@ fn a_checkpoint_has_these_bytes() {
     let gap =
         Proposal { id: RequestId { member: 1, boot: 1, sequence: 9 }, command: Command::Put(put("a", "")) };
     store.apply_proposals(&[gap]);
+    let full = Alarm { member: 300, kind: AlarmKind::NoSpace };
+    store.apply(Command::Alarm { alarm: full, raised: true }).unwrap();
     let checkpoint = store.state.checkpoint().unwrap();
     assert_eq!((checkpoint.revision, checkpoint.compact_revision), (2, 0));
     assert_eq!(hex(&checkpoint.state), CHECKPOINT);
@@ -84,7 +87,7 @@ fn a_checkpoint_has_these_bytes() {
     assert_eq!(restored.checkpoint(), Some(checkpoint));
 }
 
-const CHECKPOINT: &str = "0102010a000e783c01010109010101010101030101038407076d656d62657273";
+const CHECKPOINT: &str = "0102010a000e783c01010109010101010101020201038407076d656d6265727301ac0201";
 
 #[test]
 fn a_fresh_state_has_no_checkpoint() {

@@ -109,6 +109,8 @@ impl Naive {
                 }
                 Ok(Outcome::LeaseCheckpoint)
             }
+            // Never made here: `alarms` tells their story.
+            Command::Alarm { .. } => unreachable!(),
         }
     }
 

@@ -1,0 +1,156 @@
+//! Alarms: what is wrong with a member, as the whole cluster must know it.
+//!
+//! An alarm is raised and cleared through the log, so that every member refuses the same commands at the same log
+//! entry. Why one is raised (a member's own sizes, an operator) is no business of this module: apply never looks at
+//! anything local.
+//!
+//! # Invariants
+//! - A refused command changes nothing, as any other that fails.
+//! - While [`AlarmKind::NoSpace`] is raised nothing that grows the store is applied: puts, txns with a put in either
+//!   branch at any depth, grants. Whatever frees space goes on.
+//! - While [`AlarmKind::Corrupt`] is raised no key, no lease and no history is changed. Reads go on, as in etcd, so
+//!   that what is left can be looked at and saved.
+
+use super::Command;
+use crate::codec::{Decoder, Encoder, Malformed};
+use crate::error::Error;
+use crate::request::{Alarm, AlarmKind, PutRequest, TxnOp, TxnRequest};
+use std::collections::BTreeSet;
+
+/// More alarms than this are refused: a member raises its own, so there are as many as members, twice.
+const ALARMS_MAX: usize = 4096;
+/// What a pair costs beside its key and its value; etcd's figure.
+const PAIR_COST_BYTES: usize = 256;
+/// What a lease costs; etcd's figure.
+const LEASE_COST_BYTES: usize = 64;
+
+/// The alarms that are raised.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Alarms {
+    raised: BTreeSet<Alarm>,
+}
+
+impl Alarms {
+    /// Raises or clears. Returns the alarm if it is raised now, or was until now.
+    pub(super) fn set(&mut self, alarm: Alarm, raised: bool) -> Result<Option<Alarm>, Error> {
+        if !raised {
+            return Ok(self.raised.take(&alarm));
+        }
+        if self.raised.len() >= ALARMS_MAX && !self.raised.contains(&alarm) {
+            return Err(Error::InvalidArgument(format!("more than {ALARMS_MAX} alarms")));
+        }
+        self.raised.insert(alarm);
+        Ok(Some(alarm))
+    }
+
+    /// Those that are raised, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Alarm> {
+        self.raised.iter().copied()
+    }
+
+    /// Whether `command` may be applied.
+    pub(super) fn admit(&self, command: &Command) -> Result<(), Error> {
+        if self.raised.is_empty() {
+            return Ok(());
+        }
+        if self.is_raised(AlarmKind::Corrupt) && changes_content(command) {
+            return Err(Error::Corrupt("the CORRUPT alarm is raised".into()));
+        }
+        if self.is_raised(AlarmKind::NoSpace) && cost_bytes(command) > 0 {
+            return Err(Error::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn is_raised(&self, kind: AlarmKind) -> bool {
+        self.raised.iter().any(|alarm| alarm.kind == kind)
+    }
+
+    /// Writes `count (member kind)*`, ascending.
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        out.u64(self.raised.len() as u64);
+        for alarm in &self.raised {
+            out.u64(alarm.member);
+            out.u8(number(alarm.kind));
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(super) fn decode(input: &mut Decoder) -> Result<Self, Malformed> {
+        let mut raised = BTreeSet::new();
+        let count = input.count(2)?;
+        if count > ALARMS_MAX {
+            return Err(Malformed("too many alarms"));
+        }
+        for _ in 0..count {
+            let alarm = Alarm { member: input.u64()?, kind: kind(input.u8()?)? };
+            if raised.last().is_some_and(|last| *last >= alarm) {
+                return Err(Malformed("alarms out of order"));
+            }
+            raised.insert(alarm);
+        }
+        Ok(Self { raised })
+    }
+}
+
+/// The number of a kind, in log entries and checkpoints.
+pub(super) fn number(kind: AlarmKind) -> u8 {
+    match kind {
+        AlarmKind::NoSpace => 1,
+        AlarmKind::Corrupt => 2,
+    }
+}
+
+/// The kind that has this number.
+pub(super) fn kind(number: u8) -> Result<AlarmKind, Malformed> {
+    match number {
+        1 => Ok(AlarmKind::NoSpace),
+        2 => Ok(AlarmKind::Corrupt),
+        _ => Err(Malformed("unknown kind of alarm")),
+    }
+}
+
+/// About how much `command` grows the store, as etcd counts it against its quota; 0 if it does not.
+pub fn cost_bytes(command: &Command) -> usize {
+    match command {
+        Command::Put(put) => pair_cost_bytes(put),
+        Command::Txn(txn) => txn_cost_bytes(txn),
+        Command::LeaseGrant { .. } => LEASE_COST_BYTES,
+        Command::DeleteRange(_)
+        | Command::Compact { .. }
+        | Command::LeaseRevoke { .. }
+        | Command::LeaseExpire { .. }
+        | Command::LeaseCheckpoint { .. }
+        | Command::Alarm { .. } => 0,
+    }
+}
+
+fn pair_cost_bytes(put: &PutRequest) -> usize {
+    PAIR_COST_BYTES + put.key.len() + put.value.len()
+}
+
+/// That of the costlier branch.
+fn txn_cost_bytes(txn: &TxnRequest) -> usize {
+    let cost = |ops: &[TxnOp]| {
+        let costs = ops.iter().map(|op| match op {
+            TxnOp::Put(put) => pair_cost_bytes(put),
+            TxnOp::Txn(nested) => txn_cost_bytes(nested),
+            TxnOp::Range(_) | TxnOp::DeleteRange(_) => 0,
+        });
+        costs.sum::<usize>()
+    };
+    cost(&txn.success).max(cost(&txn.failure))
+}
+
+fn changes_content(command: &Command) -> bool {
+    match command {
+        Command::Put(_)
+        | Command::DeleteRange(_)
+        | Command::Txn(_)
+        | Command::Compact { .. }
+        | Command::LeaseGrant { .. }
+        | Command::LeaseRevoke { .. }
+        | Command::LeaseExpire { .. } => true,
+        Command::LeaseCheckpoint { .. } | Command::Alarm { .. } => false,
+    }
+}

@@ -2,11 +2,13 @@
 
 mod kv;
 mod lease;
+mod maintenance;
 mod status;
 mod txn;
 mod watch;
 
 pub(crate) use status::status;
+pub(crate) use txn::txn;
 pub(crate) use watch::encode_events;
 
 use crate::proto::etcdserverpb as pb;

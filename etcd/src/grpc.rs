@@ -2,31 +2,38 @@
 //!
 //! The services are implemented on [`Front`], one file for each.
 
+mod admission;
+mod auth;
+mod cluster;
+mod deadline;
 mod election;
 mod health;
 mod kv;
 mod lease;
 mod lock;
 mod long;
+mod maintenance;
+mod range_stream;
+mod refusal;
 mod turns;
 mod watch;
 
 pub(crate) use watch::Encodings;
 
 use crate::calls::CallBody;
-use crate::convert::status;
 use crate::front::Front;
+use crate::proto::etcdserverpb::auth_server::AuthServer;
+use crate::proto::etcdserverpb::cluster_server::ClusterServer;
 use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::lease_server::LeaseServer;
+use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::proto::health::health_server::HealthServer;
 use crate::proto::v3electionpb::election_server::ElectionServer;
 use crate::proto::v3lockpb::lock_server::LockServer;
 use ::http::{HeaderMap, Request, Response};
-use coffer_core::Error;
 use std::sync::Arc;
 use tonic::body::Body;
 use tonic::codegen::Service;
-use tonic::{Code, Status};
 
 /// Room beyond the largest request for what surrounds it in a message; etcd has the same.
 const OVERHEAD_BYTES: usize = 512 << 10;
@@ -45,12 +52,19 @@ pub(crate) fn message_bytes_max(front: &Front) -> usize {
 
 /// Answers a call.
 pub(crate) async fn call(front: &Arc<Front>, request: Request<CallBody>) -> Response<Body> {
-    let asks_leader = request.headers().get(long::HAS_LEADER).is_some_and(|value| value == "true");
-    if asks_leader && front.node.leader().is_none() {
-        return status(Error::NoLeader).into_http();
+    // Kept for what is said of it later: a cheap clone.
+    let uri = request.uri().clone();
+    let admitted = admission::call(&front.node, uri.path(), request.headers());
+    match admitted.and_then(|()| deadline::of(request.headers())) {
+        Ok(deadline) => refusal::reword(uri.path(), deadline::bound(deadline, serve(front, request)).await),
+        Err(refused) => refused.into_http(),
     }
+}
+
+async fn serve(front: &Arc<Front>, request: Request<CallBody>) -> Response<Body> {
     let bytes_max = message_bytes_max(front);
-    let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+    let uri = request.uri().clone();
+    let service = refusal::split(uri.path()).map(|(service, _)| service);
     macro_rules! serve {
         ($server:ident) => {{
             let mut server = $server::from_arc(front.clone()).max_decoding_message_size(bytes_max);
@@ -61,12 +75,15 @@ pub(crate) async fn call(front: &Arc<Front>, request: Request<CallBody>) -> Resp
         }};
     }
     match service {
-        "etcdserverpb.KV" => serve!(KvServer),
-        "etcdserverpb.Lease" => serve!(LeaseServer),
-        "v3lockpb.Lock" => serve!(LockServer),
-        "v3electionpb.Election" => serve!(ElectionServer),
-        "grpc.health.v1.Health" => serve!(HealthServer),
-        "etcdserverpb.Watch" => watch::call(front, request, bytes_max).await,
-        unknown => Status::new(Code::Unimplemented, format!("unknown service {unknown}")).into_http(),
+        Some("etcdserverpb.Auth") => serve!(AuthServer),
+        Some("etcdserverpb.Cluster") => serve!(ClusterServer),
+        Some("etcdserverpb.KV") => serve!(KvServer),
+        Some("etcdserverpb.Lease") => serve!(LeaseServer),
+        Some("etcdserverpb.Maintenance") => serve!(MaintenanceServer),
+        Some("etcdserverpb.Watch") => watch::call(front, request, bytes_max).await,
+        Some("grpc.health.v1.Health") => serve!(HealthServer),
+        Some("v3electionpb.Election") => serve!(ElectionServer),
+        Some("v3lockpb.Lock") => serve!(LockServer),
+        _ => refusal::unknown_service(uri.path()).into_http(),
     }
 }

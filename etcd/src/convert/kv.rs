@@ -25,8 +25,12 @@ fn key_values(kvs: Vec<KeyValue>) -> Vec<mvccpb::KeyValue> {
 impl TryFrom<pb::RangeRequest> for RangeRequest {
     type Error = Error;
 
+    /// As etcd checks it: first the key, then the sort.
     fn try_from(request: pb::RangeRequest) -> Result<Self, Error> {
         use pb::range_request::{SortOrder as Order, SortTarget as Target};
+        if request.key.is_empty() {
+            return Err(Error::EmptyKey);
+        }
         let sort_order = match request.sort_order.try_into() {
             Ok(Order::None) => SortOrder::None,
             Ok(Order::Ascend) => SortOrder::Ascend,

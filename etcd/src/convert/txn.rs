@@ -3,10 +3,39 @@
 use crate::proto::etcdserverpb as pb;
 use bytes::Bytes;
 use coffer_core::request::*;
+use coffer_core::state::check::{self, Limits};
 use coffer_core::{Error, KeyRange, LeaseId};
 use pb::compare::{CompareResult as Relation, CompareTarget as Target, TargetUnion};
 use pb::request_op::Request;
 use pb::response_op::Response;
+
+/// The txn that was asked for.
+///
+/// # Errors
+/// What etcd finds first in it. Whether a key is put twice is not looked at: the node does that.
+pub(crate) fn txn(request: pb::TxnRequest, limits: &Limits) -> Result<TxnRequest, Error> {
+    check_in_order(&request, limits, limits.txn_ops_max)?;
+    request.try_into()
+}
+
+/// Checks a txn in etcd's order, list by list, what has no meaning among the rest.
+fn check_in_order(request: &pb::TxnRequest, limits: &Limits, ops_left: usize) -> Result<(), Error> {
+    let used = request.compare.len().max(request.success.len()).max(request.failure.len());
+    let Some(ops_left) = ops_left.checked_sub(used) else { return Err(Error::TooManyOps) };
+    if request.compare.iter().any(|compare| compare.key.is_empty()) {
+        return Err(Error::EmptyKey);
+    }
+    for op in request.success.iter().chain(&request.failure) {
+        match &op.request {
+            Some(Request::RequestRange(range)) => drop(RangeRequest::try_from(range.clone())?),
+            Some(Request::RequestPut(put)) => check::put(&put.clone().into(), limits)?,
+            Some(Request::RequestDeleteRange(delete)) => check::delete_range(&delete.clone().into())?,
+            Some(Request::RequestTxn(nested)) => check_in_order(nested, limits, ops_left)?,
+            None => return Err(Error::KeyNotFound),
+        }
+    }
+    Ok(())
+}
 
 impl TryFrom<pb::TxnRequest> for TxnRequest {
     type Error = Error;

@@ -1,6 +1,7 @@
 //! Keys and values.
 
-use crate::convert::status;
+use super::{admission, range_stream};
+use crate::convert::{self, status};
 use crate::front::Front;
 use crate::proto::etcdserverpb::kv_server::Kv;
 use crate::proto::etcdserverpb::*;
@@ -10,7 +11,9 @@ use tonic::{Request, Response, Status};
 #[tonic::async_trait]
 impl Kv for Front {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        let request = request.into_inner().try_into().map_err(status)?;
+        let request = request.into_inner();
+        admission::range(&self.node, request.serializable)?;
+        let request = request.try_into().map_err(status)?;
         let response = self.read(self.node.range(request)).await?;
         Ok(Response::new(response.into()))
     }
@@ -20,9 +23,11 @@ impl Kv for Front {
 
     async fn range_stream(
         &self,
-        _request: Request<RangeRequest>,
+        request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(Status::unimplemented("unknown method RangeStream for service etcdserverpb.KV"))
+        let request = request.into_inner().try_into().map_err(status)?;
+        let chunks = range_stream::chunks(&self.node, request, self.config.request_timeout)?;
+        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
@@ -39,7 +44,7 @@ impl Kv for Front {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let request = request.into_inner().try_into().map_err(status)?;
+        let request = convert::txn(request.into_inner(), self.node.limits()).map_err(status)?;
         let response = self.write(self.node.txn(request)).await?;
         Ok(Response::new(response.into()))
     }
@@ -48,7 +53,13 @@ impl Kv for Front {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        let response = self.write(self.node.compact(request.into_inner().into())).await?;
+        let request: coffer_core::request::CompactRequest = request.into_inner().into();
+        let compaction = self.node.compact(request);
+        let response = match request.physical {
+            // However long it takes, as in etcd.
+            true => compaction.await.map_err(status)?,
+            false => self.write(compaction).await?,
+        };
         Ok(Response::new(response.into()))
     }
 }

@@ -1,6 +1,7 @@
 //! Leases.
 
 use super::long::{End, UntilEnd};
+use super::refusal;
 use crate::front::{Front, read};
 use crate::proto::etcdserverpb::lease_server::Lease;
 use crate::proto::etcdserverpb::*;
@@ -72,6 +73,7 @@ async fn keep_alive(
     limit: Duration,
 ) -> Result<LeaseKeepAliveResponse, Status> {
     let header = node.header();
-    let response = read(limit, node.lease_keep_alive(LeaseId(request?.id))).await?;
+    let request = request.map_err(refusal::of_message)?;
+    let response = read(limit, node.lease_keep_alive(LeaseId(request.id))).await?;
     Ok(LeaseKeepAliveResponse { header: Some(header.into()), ..response.into() })
 }

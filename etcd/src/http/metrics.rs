@@ -60,8 +60,11 @@ fn server(page: &mut Page, front: &Front, node: &NodeMetrics) {
 }
 
 /// The quota; where there is none, more than any store holds, so that what is in use is no part of it worth an alert.
-fn quota_bytes(_front: &Front) -> u64 {
-    i64::MAX as u64
+fn quota_bytes(front: &Front) -> u64 {
+    match front.node.quota_bytes() {
+        0 => i64::MAX as u64,
+        bytes => bytes,
+    }
 }
 
 fn consensus(page: &mut Page, node: &NodeMetrics) {

@@ -9,6 +9,7 @@ use super::codec::Reply;
 use crate::convert::status;
 use crate::front::Front;
 use crate::grpc::long::End;
+use crate::grpc::refusal;
 use crate::proto::etcdserverpb as pb;
 use coffer_core::Error;
 use coffer_core::request::Header;
@@ -81,7 +82,7 @@ where
                 Poll::Ready(Some(Err(error))) if error.code() == Code::Cancelled => {
                     return Poll::Ready(Err(Status::cancelled("etcdserver: watch canceled")));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(refusal::of_message(error))),
                 Poll::Ready(None) => self.requests = None,
                 Poll::Pending => return Poll::Pending,
             }

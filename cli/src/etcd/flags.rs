@@ -1,6 +1,6 @@
 //! What etcd's flags are, and what becomes of each here.
 //!
-//! [`TABLE`](super::table::TABLE) has every flag of etcd 3.4 to 3.7. Command line, environment, configuration file, help
+//! [`TABLE`] has every flag of etcd 3.4 to 3.7. Command line, environment, configuration file, help
 //! and documentation all follow it.
 
 use super::go;

@@ -240,10 +240,15 @@ impl Engine {
                 Some(Err(error)) => match error.kind {
                     capnp::ErrorKind::Overloaded => Error::TooManyRequests,
                     capnp::ErrorKind::Unimplemented => return Err(Error::Unsupported(error.to_string())),
-                    capnp::ErrorKind::Disconnected => match kind {
-                        Kind::Read => kind.lost(),
-                        Kind::Write { .. } => return Err(kind.lost()),
-                    },
+                    capnp::ErrorKind::Disconnected => {
+                        // The call may learn of it before the connection's own task does; the next call must not be
+                        // sent to the dead.
+                        connection.close();
+                        match kind {
+                            Kind::Read => kind.lost(),
+                            Kind::Write { .. } => return Err(kind.lost()),
+                        }
+                    }
                     _ => match kind {
                         Kind::Read => return Err(Error::Unavailable(format!("unusable answer: {error}"))),
                         Kind::Write { .. } => return Err(Error::OutcomeUnknown),

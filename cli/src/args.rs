@@ -78,6 +78,9 @@ pub(crate) enum Command {
     Etcd(EtcdOptions),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Make a new store from a snapshot of etcd
+    #[command(after_help = IMPORT_ETCD_HELP)]
+    ImportEtcd(ImportEtcdOptions),
     /// Write a completion script for a shell
     Completion(CompletionOptions),
 }
@@ -142,6 +145,11 @@ const IMPORT_HELP: &str = "\
 Each line is {\"key\":…,\"value\":…}; key_base64 and value_base64 hold bytes that are not UTF-8.
 Many lines are under way at a time, but lines are acknowledged in their order. If the import fails it says which line
 was the last acknowledged; what follows it may have been written as well.";
+
+const IMPORT_ETCD_HELP: &str = "\
+Keys, values, revisions, versions, history, leases and the compact revision are kept. Users, roles, members and alarms
+are not. HashKV of the file and of the new store are compared before the store gets its place: if they differ, or if
+anything else fails, nothing is left.";
 
 const EXPORT_HELP: &str = "\
 Each line is {\"key\":…,\"value\":…}, or {\"key_base64\":…,\"value_base64\":…} where one of them is not UTF-8.
@@ -386,6 +394,22 @@ pub(crate) struct ImportOptions {
     /// Write the number of each acknowledged line to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) acked: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImportEtcdOptions {
+    /// What `etcdctl snapshot save` wrote, a copy of member/snap/db, or the data directory of a stopped etcd
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) file: PathBuf,
+    /// The directory of the new store: new or empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Do not verify the checksum at the end of the file
+    #[arg(long)]
+    pub(crate) skip_hash_check: bool,
+    /// Import although authentication is switched on in the file, which the new store will not have
+    #[arg(long)]
+    pub(crate) without_auth: bool,
 }
 
 #[derive(Clone, Debug, Args)]

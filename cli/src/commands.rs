@@ -3,6 +3,7 @@
 pub(crate) mod completion;
 mod export;
 mod import;
+pub(crate) mod import_etcd;
 mod kv;
 mod lease;
 mod lines;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Opens the store in `dir`. Blocks until it is recovered.
 pub(crate) fn open_directory(dir: &Path, options: &Options) -> Result<Node, Error> {
-    let store = SegmentStore::open(dir, segment::Options { create: options.create, ..Default::default() })?;
+    let store = open_segments(dir, options.create)?;
     let config = NodeConfig {
         cluster_id: store.identity.cluster_id,
         member_id: store.identity.member_id,
@@ -20,6 +20,11 @@ pub(crate) fn open_directory(dir: &Path, options: &Options) -> Result<Node, Erro
         ..options.node_config()
     };
     Node::open(config, store.log, store.records)
+}
+
+/// Opens the medium of the store in `dir`, without a node.
+pub(crate) fn open_segments(dir: &Path, create: bool) -> Result<SegmentStore, Error> {
+    Ok(SegmentStore::open(dir, segment::Options { create, ..Default::default() })?)
 }
 
 /// Opens a new store in memory.

@@ -5,11 +5,13 @@
 mod bad_input;
 mod directories;
 mod etcd;
+mod import_etcd;
 mod import_export;
 mod kill;
 mod kv;
 mod lease;
 mod maintenance;
+mod real_etcd;
 mod serve;
 mod support;
 mod txn;

@@ -1,0 +1,137 @@
+//! Makes a new store in a directory from what another one held.
+//!
+//! # Crash behaviour
+//! The store is made beside its place, in `<dir>.partial`, and takes its name as the last step: under `<dir>` there is
+//! nothing or all of it. What an earlier attempt left behind is removed by the next one.
+
+use crate::embedded;
+use crate::options::Options;
+use coffer_core::Error;
+use coffer_core::node::restore::{self, Audit, Restored};
+use coffer_core::storage::SnapshotSource;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+impl Options {
+    /// Makes a store from `content` and the records of `source`, in ascending revision order, as the only member of a
+    /// new cluster. It has no place before [`RestoredStore::keep`]. Blocks; memory is bounded whatever the source holds.
+    ///
+    /// # Errors
+    /// [`Error::Open`] if `dir` holds something, or is being filled by another process; [`Error::InvalidArgument`] if
+    /// the content cannot be one of a store; the source's error; a fault of the medium.
+    pub fn restore(
+        &self,
+        dir: &Path,
+        content: &Restored,
+        source: &mut dyn SnapshotSource,
+    ) -> Result<RestoredStore, Error> {
+        let dir = std::path::absolute(dir).map_err(|error| failed("find", dir, &error))?;
+        check_vacant(&dir)?;
+        let partial = partial_of(&dir)?;
+        remove_leftover(&partial)?;
+        let made = Partial { path: partial };
+        {
+            let mut store = embedded::open_segments(&made.path, true)?;
+            let member_id = store.identity.member_id;
+            restore::restore(member_id, store.log.as_mut(), store.records.as_ref(), content, source)?;
+        }
+        // Opened again: what is judged is what the medium gives back.
+        let store = embedded::open_segments(&made.path, false)?;
+        let audit = restore::audit(store.records.clone())?;
+        Ok(RestoredStore { audit, dir, partial: made })
+    }
+}
+
+/// A store that was made and read back, and has no place yet: dropping it removes it.
+#[derive(Debug)]
+pub struct RestoredStore {
+    audit: Audit,
+    dir: PathBuf,
+    partial: Partial,
+}
+
+impl RestoredStore {
+    /// What it says of itself, read back from the medium.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Gives it its place, durably. Blocks.
+    ///
+    /// # Errors
+    /// The system refused; then there is no store, or, if only the sync failed, one that a crash may take away.
+    pub fn keep(self) -> Result<(), Error> {
+        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        fs::rename(&self.partial.path, &self.dir).map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => Error::Open(format!(
+                "{} is where another file system begins: name a directory below it",
+                self.dir.display()
+            )),
+            _ => failed("name", &self.dir, &error),
+        })?;
+        let synced = File::open(parent).and_then(|parent| parent.sync_all());
+        synced.map_err(|error| failed("sync", parent, &error))
+    }
+}
+
+/// Removes what is still there when it is dropped: nothing, once the store was given its place.
+#[derive(Debug)]
+struct Partial {
+    path: PathBuf,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "an unfinished store stays");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Removes what an earlier attempt left, if it is a store that nobody has open.
+fn remove_leftover(partial: &Path) -> Result<(), Error> {
+    if !exists(partial)? {
+        return Ok(());
+    }
+    // Refuses what is no store, and one that is in use. A damaged one is ours as well.
+    match embedded::open_segments(partial, true) {
+        Ok(_) | Err(Error::Corrupt(_)) => {}
+        Err(error) => return Err(error),
+    }
+    tracing::info!(path = %partial.display(), "removing what an earlier attempt left");
+    fs::remove_dir_all(partial).map_err(|error| failed("remove", partial, &error))
+}
+
+/// Refuses a directory that holds something.
+fn check_vacant(dir: &Path) -> Result<(), Error> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("open", dir, &error)),
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(Error::Open(format!("{} is not empty: name a new directory", dir.display()))),
+        },
+    }
+}
+
+fn partial_of(dir: &Path) -> Result<PathBuf, Error> {
+    let Some(name) = dir.file_name() else {
+        return Err(Error::Open(format!("{} can be no store: name a new directory", dir.display())));
+    };
+    let mut partial = OsString::from(name);
+    partial.push(".partial");
+    Ok(dir.with_file_name(partial))
+}
+
+fn exists(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(|error| failed("find", path, &error))
+}
+
+fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
+    Error::Open(format!("cannot {doing} {}: {error}", path.display()))
+}

@@ -339,7 +339,8 @@ fn a_real_etcd_runs_on_our_snapshot() {
         let before = hash(&dir);
         assert_eq!(before.0, expected);
 
-        let status = real_etcd::ok(real_etcd::snapshot_tool().args(["snapshot", "status", "-w", "json"]).arg(&file));
+        let status =
+            real_etcd::ok(real_etcd::snapshot_tool().args(["snapshot", "status", "-w", "json"]).arg(&file));
         let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
         assert_eq!(status["revision"].as_u64(), Some(before.1));
         real_etcd::ok(

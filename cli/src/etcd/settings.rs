@@ -107,7 +107,7 @@ impl Settings {
         }
         let plan = Plan {
             data_dir: absolute(data_dir.into())?,
-            options: limits.options(),
+            options: limits.options().quota_bytes(quota_bytes(given)),
             listen: to_bind(given, "listen-client-urls")
                 .into_iter()
                 .map(|url| Listen { surface: Surface::Etcd, url })
@@ -119,6 +119,17 @@ impl Settings {
         Ok(Self { name, plan, listen_peer_urls })
     }
 }
+
+/// The quota, or 0 for none.
+fn quota_bytes(given: &Given) -> u64 {
+    match given.number("quota-backend-bytes", i64::MAX) {
+        0 => QUOTA_DEFAULT,
+        asked => u64::try_from(asked).unwrap_or(0),
+    }
+}
+
+/// etcd's: 2 GiB.
+const QUOTA_DEFAULT: u64 = 2 << 30;
 
 /// The flags that name where to listen.
 const LISTEN: [&str; 4] =
@@ -415,6 +426,15 @@ mod tests {
         let settings =
             settings("--listen-client-urls http://127.0.0.1:0 --advertise-client-urls http://127.0.0.1:0");
         assert_eq!(settings.expect("a plan").plan.etcd.advertise_client_urls, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_quota_is_that_of_etcd_unless_it_is_set() {
+        for (line, bytes) in
+            [("", 2 << 30), ("--quota-backend-bytes 8589934592", 8 << 30), ("--quota-backend-bytes=-1", 0)]
+        {
+            assert_eq!(quota_bytes(&given(line)), bytes, "{line}");
+        }
     }
 
     /// What the table calls used is asked for somewhere, and nothing else is.

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The applied log id, the revision and the compact revision stand beside the blob in
-//! [`Checkpoint`](crate::storage::Checkpoint). Which keys hang on a lease is told by the records.
+//! [`Checkpoint`]. Which keys hang on a lease is told by the records.
 //!
 //! # Invariants
 //! - Equal states give equal bytes, on every member.

@@ -225,7 +225,8 @@ pub struct TxnRequest {
     pub failure: Vec<TxnOp>,
 }
 
-/// Answer to one [`TxnOp`]. Headers inside a txn carry the revision only.
+/// Answer to one [`TxnOp`]. Headers inside a txn carry only the revision that the operation saw; those of nested txns are
+/// empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants say what they are")]
 pub enum TxnOpResponse {

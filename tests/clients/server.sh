@@ -14,13 +14,13 @@ held = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
 print(*(socket.getsockname()[1] for socket in held))'
 }
 
-# healthy HOST:PORT
+# healthy HOST:PORT: it answers, and not that it is unavailable, as etcd does until it has a leader.
 healthy() {
     local answer
     answer=$({ exec 3<>"/dev/tcp/${1%:*}/${1#*:}" \
         && printf 'GET /health HTTP/1.0\r\nHost: %s\r\n\r\n' "$1" >&3 \
         && timeout 5 cat <&3; } 2>/dev/null) || return 1
-    [[ $answer == *'"health":"true"'* ]]
+    [[ $answer == HTTP/1* && $answer != HTTP/1.?' '503* ]]
 }
 
 # start_server NAME [DATA_DIR [PROGRAM...]]: runs it until it is healthy; a port taken meanwhile is answered by others.

@@ -39,24 +39,54 @@ pub(super) fn delete_range(
     }
 }
 
-/// The answer to a txn.
+/// The answer to a txn. What its operations say of the revision is what they saw: the one before the txn until one of
+/// them changed something, the txn's own from then on; a nested txn says nothing. So does etcd.
 ///
 /// # Errors
 /// A local fault.
 pub(super) fn txn(values: &ValueStore, outcome: Outcome, header: Header) -> Result<TxnResponse, Error> {
     let Outcome::Txn { succeeded, responses } = outcome else { return Err(unexpected(&outcome)) };
-    let inner = Header { revision: header.revision, ..Header::default() };
-    let responses =
-        responses.into_iter().map(|outcome| txn_op(values, outcome, inner)).collect::<Result<_, _>>()?;
-    Ok(TxnResponse { header, succeeded, responses })
+    let before = header.revision - i64::from(responses.iter().any(changes));
+    let mut seen = Seen { now: before, after: header.revision };
+    Ok(TxnResponse { header, succeeded, responses: txn_ops(values, responses, &mut seen)? })
 }
 
-fn txn_op(values: &ValueStore, outcome: Outcome, header: Header) -> Result<TxnOpResponse, Error> {
+/// The revision as the operations of a txn see it, in their order.
+struct Seen {
+    now: i64,
+    after: i64,
+}
+
+fn changes(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Put { .. } => true,
+        Outcome::DeleteRange { deleted, .. } => *deleted > 0,
+        Outcome::Txn { responses, .. } => responses.iter().any(changes),
+        _ => false,
+    }
+}
+
+fn txn_ops(
+    values: &ValueStore,
+    outcomes: Vec<Outcome>,
+    seen: &mut Seen,
+) -> Result<Vec<TxnOpResponse>, Error> {
+    outcomes.into_iter().map(|outcome| txn_op(values, outcome, seen)).collect()
+}
+
+fn txn_op(values: &ValueStore, outcome: Outcome, seen: &mut Seen) -> Result<TxnOpResponse, Error> {
+    if let Outcome::Txn { succeeded, responses } = outcome {
+        let responses = txn_ops(values, responses, seen)?;
+        return Ok(TxnOpResponse::Txn(TxnResponse { header: Header::default(), succeeded, responses }));
+    }
+    if changes(&outcome) {
+        seen.now = seen.after;
+    }
+    let header = Header { revision: seen.now, ..Header::default() };
     Ok(match outcome {
         Outcome::Range(found) => TxnOpResponse::Range(range::finish(values, found, usize::MAX, header)?),
         Outcome::Put { .. } => TxnOpResponse::Put(put(values, outcome, header)?),
         Outcome::DeleteRange { .. } => TxnOpResponse::DeleteRange(delete_range(values, outcome, header)?),
-        Outcome::Txn { .. } => TxnOpResponse::Txn(txn(values, outcome, header)?),
         other => return Err(unexpected(&other)),
     })
 }

@@ -46,6 +46,7 @@ func TestWhatEndsEtcdDoesNotEndUs(t *testing.T) {
 	}
 	send(t, s, kv, pb.KVClient.Txn, deep)
 	send(t, s, kv, pb.KVClient.Txn, &pb.TxnRequest{Success: []*pb.RequestOp{{}}, Compare: []*pb.Compare{{}}})
+	send(t, s, kv, pb.KVClient.Txn, &pb.TxnRequest{Compare: []*pb.Compare{{Key: key, Result: 9}, {Key: key, Target: 9}}})
 	for _, number := range []int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64 - 1, math.MaxInt64} {
 		send(t, s, kv, pb.KVClient.Range, &pb.RangeRequest{Key: key, Limit: number})
 		send(t, s, kv, pb.KVClient.Range, &pb.RangeRequest{Key: key, Revision: number})

@@ -168,12 +168,6 @@ func (g *generator) compare() *pb.Compare {
 	if g.chance(2) {
 		compare.TargetUnion = nil
 	}
-	if g.chance(2) {
-		compare.Result = 9
-	}
-	if g.chance(2) {
-		compare.Target = 9
-	}
 	return compare
 }
 
@@ -246,6 +240,9 @@ func (g *generator) compact() *pb.CompactionRequest {
 	revision := g.at()
 	if g.chance(50) { // a little at a time, so that there is a past
 		revision = min(g.compacted+1+g.Int64N(8), g.revision)
+	}
+	if g.compacted == 0 {
+		revision = max(1, revision) // see the table of known differences
 	}
 	return &pb.CompactionRequest{Revision: revision, Physical: g.chance(50)}
 }

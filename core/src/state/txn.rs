@@ -151,8 +151,12 @@ impl Before<'_> {
         Ok(())
     }
 
+    /// Below zero is no "newest" here: etcd's clients are told that it is compacted, -1 as soon as anything was.
     fn check_range(&self, request: &RangeRequest) -> Result<(), Error> {
         let compact_revision = self.shared.compacted();
+        if request.revision < -1 || request.revision == -1 && compact_revision > 0 {
+            return Err(Error::Compacted { compact_revision });
+        }
         if request.revision > self.at {
             Err(Error::FutureRevision)
         } else if request.revision > 0 && request.revision < compact_revision {
@@ -163,11 +167,12 @@ impl Before<'_> {
     }
 
     fn check_put(&self, request: &PutRequest) -> Result<(), Error> {
+        lease_exists(self.shared, request.lease)?;
         if request.ignore_value || request.ignore_lease {
             let version = self.shared.index.read().version(&request.key, self.at);
             version.ok_or(Error::KeyNotFound)?;
         }
-        lease_exists(self.shared, request.lease)
+        Ok(())
     }
 
     /// The answer of a txn that only reads.

@@ -38,7 +38,8 @@ impl From<HashKvResponse> for pb::HashKvResponse {
         Self {
             header: Some(response.header.into()),
             hash: response.hash,
-            compact_revision: response.compact_revision,
+            // What etcd says of a store that never was compacted.
+            compact_revision: if response.compact_revision == 0 { -1 } else { response.compact_revision },
             hash_revision: response.hash_revision,
         }
     }

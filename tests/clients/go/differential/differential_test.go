@@ -180,8 +180,8 @@ func (r *run) leases() {
 func (r *run) maintenance() {
 	switch r.IntN(6) {
 	case 0, 1:
-		request := &pb.HashKVRequest{Revision: r.at()}
-		if at := max(request.Revision, 0); at == r.compacted || at == 0 && r.revision == r.compacted {
+		request := &pb.HashKVRequest{Revision: max(r.at(), 0)} // below zero etcd hashes nothing, we the newest
+		if at := request.Revision; at == r.compacted || at == 0 && r.revision == r.compacted {
 			return // etcd's answer there depends on whether the compaction's work is done
 		}
 		ask(r, "hash kv", maintenance, pb.MaintenanceClient.HashKV, request)

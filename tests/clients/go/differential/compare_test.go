@@ -47,7 +47,10 @@ var known = map[protoreflect.FullName]string{
 //   - the compaction of revision 0, or of nothing, on a store that never was compacted: etcd accepts it once, and it
 //     does nothing; we answer that it has been compacted, as etcd does the second time.
 //   - HashKV of a revision below zero: etcd gives the hash of nothing, we that of the newest.
-//   - HashKV at the compact revision: etcd's answer depends on whether the compaction's work is done.
+//   - HashKV at the compact revision, or at an earlier one: etcd's answer depends on whether the compaction's work is
+//     done, and it keeps the hashes of some compactions, also below the compact revision, which we do not.
+//   - the order of pairs that are alike in what they are sorted by, of more than twelve: etcd's sort leaves it open, we
+//     keep the order of the keys.
 //   - progress on a stream with a watch that was cancelled by a compaction: etcd sends none.
 //   - what ends etcd: see TestWhatEndsEtcdDoesNotEndUs.
 

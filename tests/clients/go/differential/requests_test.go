@@ -12,6 +12,7 @@ import (
 type generator struct {
 	*rand.Rand
 	revision, compacted int64
+	compactions         map[int64]bool
 }
 
 // one of these.
@@ -20,12 +21,13 @@ func one[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
 // chance is true in `percent` of all cases.
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
 
-// A few keys, so that requests meet: prefixes of each other, with the smallest and the largest byte.
+// A few keys, so that requests meet: prefixes of each other, with the smallest and the largest byte. Up to twelve etcd
+// leaves those that sort alike in the order of their keys, as we do for any number.
 func (g *generator) key() []byte {
 	if g.chance(1) {
 		return nil
 	}
-	return []byte(one(g, "a", "a\x00", "aa", "ab", "b", "b/1", "b/2", "b/2/x", "b0", "c", "\x00", "\xff", "\xff\xff", "d"))
+	return []byte(one(g, "a", "a\x00", "ab", "b", "b/1", "b/2", "b/2/x", "b0", "c", "\x00", "\xff", "\xff\xff"))
 }
 
 // The ends that clients send, and some that make no sense.

@@ -46,6 +46,7 @@ var known = map[protoreflect.FullName]string{
 //     result as true and an unknown target as equal, so that a condition which nobody understood holds.
 //   - the compaction of revision 0, or of nothing, on a store that never was compacted: etcd accepts it once, and it
 //     does nothing; we answer that it has been compacted, as etcd does the second time.
+//   - RangeStream with a sort target but no order: etcd sorts within each chunk, which is no order of the whole.
 //   - HashKV of a revision below zero: etcd gives the hash of nothing, we that of the newest.
 //   - HashKV at the compact revision, or at an earlier one: etcd's answer depends on whether the compaction's work is
 //     done, and it keeps the hashes of some compactions, also below the compact revision, which we do not.

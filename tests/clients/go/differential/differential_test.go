@@ -125,6 +125,9 @@ func (r *run) one() {
 		ask(r, "range", kv, pb.KVClient.Range, request)
 	case kind < 55:
 		request := r.rangeRequest()
+		if request.SortOrder == pb.RangeRequest_NONE {
+			request.SortTarget = pb.RangeRequest_KEY // see the table of known differences
+		}
 		r.call("range stream", request, func(s *server) (proto.Message, error) { return s.rangeStream(request) })
 	case kind < 72:
 		request := r.txn(2)

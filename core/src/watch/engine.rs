@@ -55,8 +55,8 @@ type Group = BTreeMap<u64, Member>;
 /// Synced watchers of one spec on one stream: they share responses.
 #[derive(Debug, Default)]
 struct Member {
-    ids: Vec<i64>,
-    keys: Vec<u64>,
+    /// The watchers' keys and ids. Ordered, so that a stream of very many identical watchers can end quickly.
+    watchers: BTreeMap<u64, i64>,
     /// The step in which they were last told of events.
     told: u64,
 }
@@ -225,8 +225,7 @@ impl Engine {
                 self.groups.resize_with(self.matcher.slots_max(), Group::default);
             }
             let member = self.groups[slot].entry(watcher.stream).or_default();
-            member.ids.push(watcher.id);
-            member.keys.push(key);
+            member.watchers.insert(key, watcher.id);
         } else {
             watcher.phase = Phase::Behind { next };
             let stream = watcher.stream;
@@ -240,12 +239,9 @@ impl Engine {
         match watcher.phase {
             Phase::Synced { slot } => {
                 let group = &mut self.groups[slot];
-                if let Some(member) = group.get_mut(&watcher.stream)
-                    && let Some(at) = member.keys.iter().position(|&other| other == key)
-                {
-                    member.keys.remove(at);
-                    member.ids.remove(at);
-                    if member.keys.is_empty() {
+                if let Some(member) = group.get_mut(&watcher.stream) {
+                    member.watchers.remove(&key);
+                    if member.watchers.is_empty() {
                         group.remove(&watcher.stream);
                     }
                 }
@@ -319,14 +315,16 @@ impl Engine {
             let Some(spec) = self.matcher.spec(slot) else { continue };
             let fragment_bytes = spec.fragment.then_some(self.link.config().fragment_bytes);
             let delivery = Delivery::new(selection.events, fragment_bytes);
-            let mut full = Vec::new();
+            let (mut full, mut ids) = (Vec::new(), Vec::new());
             for (&stream, member) in &mut self.groups[slot] {
                 if self.streams.get(stream).is_none_or(|stream| stream.is_full()) {
                     full.push(stream);
                     continue;
                 }
                 member.told = self.step;
-                for queued in delivery.responses(&member.ids, self.matched) {
+                ids.clear();
+                ids.extend(member.watchers.values());
+                for queued in delivery.responses(&ids, self.matched) {
                     self.streams.push(stream, queued);
                 }
             }
@@ -342,7 +340,7 @@ impl Engine {
     fn lag(&mut self, slot: usize, stream: u64) {
         let Some(member) = self.groups[slot].remove(&stream) else { return };
         let next = self.delivered + 1;
-        for key in member.keys {
+        for key in member.watchers.into_keys() {
             if let Some(watcher) = self.watchers.get_mut(&key) {
                 watcher.told = told(watcher, member.told);
                 watcher.phase = Phase::Behind { next };
@@ -356,7 +354,7 @@ impl Engine {
     /// Gives up on a group whose events could not be completed.
     fn fail_group(&mut self, slot: usize, fault: &Error) {
         tracing::error!(%fault, "watchers are cancelled because history can not be read");
-        let keys: Vec<u64> = self.groups[slot].values().flat_map(|member| member.keys.clone()).collect();
+        let keys: Vec<u64> = self.groups[slot].values().flat_map(|member| member.watchers.keys().copied()).collect();
         for key in keys {
             self.cancel(key, fault.clone(), 0);
         }
@@ -383,7 +381,7 @@ impl Engine {
                 self.matcher.remove(slot);
             }
             for member in group.into_values() {
-                for key in member.keys {
+                for key in member.watchers.into_keys() {
                     if let Some(watcher) = self.watchers.get_mut(&key) {
                         watcher.told = told(watcher, member.told);
                     }

@@ -230,7 +230,7 @@ impl Engine {
         if let Some(delivery) = delivery
             && !ids.is_empty()
         {
-            for queued in delivery.responses(&ids, self.delivered) {
+            for queued in delivery.responses(&ids, reached) {
                 self.streams.push(stream_id, queued);
             }
         }

@@ -304,6 +304,8 @@ impl Maintenance {
         drop(records);
         self.values.forget_up_to(checkpoint.revision);
         self.values.weigh_records();
+        // Flushed records are smaller than those in memory; and an alarm may have come after the last compaction.
+        self.quota.space_was_freed();
         consensus.purge(checkpoint.applied);
         Ok(checkpoint.compact_revision)
     }

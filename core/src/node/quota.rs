@@ -76,7 +76,7 @@ impl Quota {
         }
     }
 
-    /// Told after a compaction has given space back: clears this member's alarm, without waiting for it, if the size
+    /// Told after a flush, and after a compaction has given space back: clears this member's alarm, without waiting for it, if the size
     /// has fallen below nine tenths of the quota.
     pub(super) fn space_was_freed(&self) {
         let in_use = self.values.bytes_in_use();

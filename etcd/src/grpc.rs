@@ -16,6 +16,7 @@ mod maintenance;
 mod range_stream;
 mod refusal;
 mod turns;
+mod unread;
 mod watch;
 
 pub(crate) use watch::Encodings;

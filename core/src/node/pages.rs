@@ -78,6 +78,10 @@ impl Pages {
         if !self.paged {
             return self.node.range_within(self.request.clone(), self.whole_bytes_max).await.map(Some);
         }
+        if !self.first {
+            // A long range is read at once, without waiting for anything: its thread has other calls.
+            coffer_runtime::yield_now().await;
+        }
         let keys = self.allowed.map_or(self.page_keys, |allowed| allowed.min(self.page_keys));
         let request = RangeRequest { limit: keys as i64, ..self.request.clone() };
         let page = self.node.range_within(request, self.page_bytes).await?;

@@ -1,5 +1,6 @@
 //! Keys and values.
 
+use super::long::{End, UntilEnd};
 use super::{admission, range_stream};
 use crate::convert::{self, status};
 use crate::front::Front;
@@ -14,7 +15,7 @@ impl Kv for Front {
         let request = request.into_inner();
         admission::range(&self.node, request.serializable)?;
         let request = request.try_into().map_err(status)?;
-        let response = self.read(self.node.range(request)).await?;
+        let response = self.read(range_stream::whole(&self.node, request)).await?;
         Ok(Response::new(response.into()))
     }
 
@@ -25,9 +26,10 @@ impl Kv for Front {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let end = End::new(self, request.metadata());
         let request = request.into_inner().try_into().map_err(status)?;
         let chunks = range_stream::chunks(&self.node, request, self.config.request_timeout)?;
-        Ok(Response::new(Box::pin(chunks)))
+        Ok(Response::new(Box::pin(UntilEnd::new(Box::pin(chunks), end))))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {

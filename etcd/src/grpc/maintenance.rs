@@ -1,5 +1,7 @@
 //! Sizes, hashes, snapshots, alarms, and what etcd's operators expect to be there.
 
+use super::long::{End, UntilEnd};
+use super::unread::while_read;
 use crate::convert::status;
 use crate::front::Front;
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
@@ -62,15 +64,18 @@ impl Maintenance for Front {
 
     async fn snapshot(
         &self,
-        _request: Request<SnapshotRequest>,
+        request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let end = End::new(self, request.metadata());
         let snapshot = snapshot::stream(&self.node).await.map_err(status)?;
         let responses = snapshot.into_stream().map(|chunk| {
             let SnapshotChunk { remaining_bytes, blob } = chunk.map_err(status)?;
             let version = snapshot::STORAGE_VERSION.into();
             Ok(SnapshotResponse { header: None, remaining_bytes, blob, version })
         });
-        Ok(Response::new(Box::pin(responses)))
+        // It holds back what a compaction would give back, so nobody may hold it for ever.
+        let responses = while_read(responses, self.config.unread_timeout);
+        Ok(Response::new(Box::pin(UntilEnd::new(responses, end))))
     }
 
     async fn move_leader(

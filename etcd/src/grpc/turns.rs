@@ -60,6 +60,10 @@ impl Place {
             lease => lease,
         };
         let (prefix, key) = (prefix(name), key(name, lease));
+        if undo.undo.is_none() {
+            // The caller may leave while the transaction is under way: whatever it creates is newer than this.
+            undo.undo = Some(Undo::Key(key.clone(), Created::After(front.node.header().revision)));
+        }
         let oldest = || TxnOp::Range(oldest(&prefix));
         let put = PutRequest { key: key.clone(), value, lease, ..Default::default() };
         let own = RangeRequest::new(KeyRange::single(key.clone()));
@@ -73,8 +77,8 @@ impl Place {
         let [own, oldest] = pairs(responses);
         let found = own.filter(|_| !succeeded);
         let revision = found.as_ref().map_or(header.revision, |kv| kv.create_revision);
-        if undo.undo.is_none() {
-            undo.undo = Some(Undo::Key(key.clone(), revision));
+        if let Some(Undo::Key(_, created)) = &mut undo.undo {
+            *created = Created::At(revision);
         }
         let is_first = oldest.is_none_or(|oldest| oldest.create_revision == revision);
         Ok(Place { key, revision, lease, header, found, prefix, is_first, undo })
@@ -152,9 +156,13 @@ pub(super) fn created_at(key: &Bytes, revision: i64) -> Compare {
 
 /// Deletes `key` if it was created at `revision`.
 pub(super) fn removal(key: &Bytes, revision: i64) -> TxnRequest {
+    removal_if(key, created_at(key, revision))
+}
+
+fn removal_if(key: &Bytes, compare: Compare) -> TxnRequest {
     let delete = DeleteRangeRequest { range: KeyRange::single(key.clone()), prev_kv: false };
     TxnRequest {
-        compare: vec![created_at(key, revision)],
+        compare: vec![compare],
         success: vec![TxnOp::DeleteRange(delete)],
         failure: Vec::new(),
     }
@@ -211,10 +219,26 @@ struct UndoOnDrop {
 }
 
 enum Undo {
-    /// A key and its create revision.
-    Key(Bytes, i64),
+    /// A key, if it was created then.
+    Key(Bytes, Created),
     /// A lease that was made for the caller, and with it the key.
     Lease(LeaseId),
+}
+
+/// When a key was created.
+enum Created {
+    At(i64),
+    After(i64),
+}
+
+impl Created {
+    /// Holds for a `key` that was created then.
+    fn compare(&self, key: &Bytes) -> Compare {
+        match *self {
+            Self::At(revision) => created_at(key, revision),
+            Self::After(revision) => Compare { result: CompareResult::Greater, ..created_at(key, revision) },
+        }
+    }
 }
 
 impl Drop for UndoOnDrop {
@@ -222,8 +246,9 @@ impl Drop for UndoOnDrop {
         // Polled once, a proposal is on its way, and goes on though nobody waits for it.
         let outcome = match self.undo.take() {
             None => return,
-            Some(Undo::Key(key, revision)) => {
-                self.node.txn(removal(&key, revision)).now_or_never().map(|outcome| outcome.map(drop))
+            Some(Undo::Key(key, created)) => {
+                let removal = removal_if(&key, created.compare(&key));
+                self.node.txn(removal).now_or_never().map(|outcome| outcome.map(drop))
             }
             Some(Undo::Lease(lease)) => {
                 self.node.lease_revoke(lease).now_or_never().map(|outcome| outcome.map(drop))

@@ -40,6 +40,8 @@ pub struct ServerConfig {
     pub host_whitelist: Vec<String>,
     /// How long the body of a request in plain HTTP may take. Streams have as long as they last.
     pub body_timeout: Duration,
+    /// How long a client may leave a snapshot unread.
+    pub unread_timeout: Duration,
     /// Whether the durations of calls are measured, for `/metrics`.
     pub extensive_metrics: bool,
 }
@@ -65,6 +67,7 @@ impl Default for ServerConfig {
             cors: vec!["*".into()],
             host_whitelist: vec!["*".into()],
             body_timeout: Duration::from_secs(60),
+            unread_timeout: Duration::from_secs(60),
             extensive_metrics: false,
         }
     }

@@ -354,7 +354,8 @@ impl Engine {
     /// Gives up on a group whose events could not be completed.
     fn fail_group(&mut self, slot: usize, fault: &Error) {
         tracing::error!(%fault, "watchers are cancelled because history can not be read");
-        let keys: Vec<u64> = self.groups[slot].values().flat_map(|member| member.watchers.keys().copied()).collect();
+        let keys: Vec<u64> =
+            self.groups[slot].values().flat_map(|member| member.watchers.keys().copied()).collect();
         for key in keys {
             self.cancel(key, fault.clone(), 0);
         }

@@ -161,11 +161,7 @@ pub(super) fn removal(key: &Bytes, revision: i64) -> TxnRequest {
 
 fn removal_if(key: &Bytes, compare: Compare) -> TxnRequest {
     let delete = DeleteRangeRequest { range: KeyRange::single(key.clone()), prev_kv: false };
-    TxnRequest {
-        compare: vec![compare],
-        success: vec![TxnOp::DeleteRange(delete)],
-        failure: Vec::new(),
-    }
+    TxnRequest { compare: vec![compare], success: vec![TxnOp::DeleteRange(delete)], failure: Vec::new() }
 }
 
 /// A lease for a caller who brings none. Nobody keeps it alive but the caller, as in etcd.

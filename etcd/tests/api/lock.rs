@@ -130,6 +130,27 @@ fn a_caller_that_leaves_while_it_waits_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_caller_that_leaves_at_any_moment_leaves_nothing_behind() {
+    let running = Running::start();
+    coffer_runtime::block_on(async {
+        let (channel, leaving) = (running.connect().await, running.connect().await);
+        grant(&channel, 1000, 1000).await;
+        soon(client(&channel).lock(of("l", 1000))).await.unwrap();
+        for lease in 1..=200 {
+            grant(&channel, lease, 1000).await;
+            let mut locks = client(&leaving);
+            let call = spawn(async move { drop(locks.lock(of("l", lease)).await) });
+            // From before the call is sent to after the key is put.
+            for _ in 0..lease % 50 {
+                coffer_runtime::yield_now().await;
+            }
+            call.cancel().await;
+        }
+        until_waiting(&channel, "l", 1).await;
+    });
+}
+
+#[test]
 fn a_lock_is_free_when_its_lease_ends_and_who_waits_with_an_ended_lease_is_told() {
     let running = Running::start();
     coffer_runtime::block_on(async {

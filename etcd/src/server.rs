@@ -12,6 +12,7 @@
 mod accept;
 mod config;
 mod connection;
+mod opening;
 mod thread;
 mod timer;
 mod url;

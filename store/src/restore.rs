@@ -2,7 +2,8 @@
 //!
 //! # Crash behaviour
 //! The store is made beside its place, in `<dir>.partial`, and takes its name as the last step: under `<dir>` there is
-//! nothing or all of it. What an earlier attempt left behind is removed by the next one.
+//! nothing or all of it. What an earlier attempt left behind is removed by the next one. Two attempts at a time are told
+//! apart by a lock on `<dir>.partial.lock`, held until the store has its name.
 
 use crate::embedded;
 use crate::options::Options;
@@ -10,8 +11,9 @@ use coffer_core::Error;
 use coffer_core::node::restore::{self, Audit, Restored};
 use coffer_core::storage::SnapshotSource;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 impl Options {
@@ -29,7 +31,8 @@ impl Options {
     ) -> Result<RestoredStore, Error> {
         let dir = std::path::absolute(dir).map_err(|error| failed("find", dir, &error))?;
         check_vacant(&dir)?;
-        let partial = partial_of(&dir)?;
+        let claim = Claim::take(&dir)?;
+        let partial = beside(&dir, ".partial")?;
         remove_leftover(&partial)?;
         let made = Partial { path: partial };
         {
@@ -40,7 +43,7 @@ impl Options {
         // Opened again: what is judged is what the medium gives back.
         let store = embedded::open_segments(&made.path, false)?;
         let audit = restore::audit(store.records.clone())?;
-        Ok(RestoredStore { audit, dir, partial: made })
+        Ok(RestoredStore { audit, dir, partial: made, _claim: claim })
     }
 }
 
@@ -50,6 +53,8 @@ pub struct RestoredStore {
     audit: Audit,
     dir: PathBuf,
     partial: Partial,
+    /// Given back last.
+    _claim: Claim,
 }
 
 impl RestoredStore {
@@ -93,16 +98,57 @@ impl Drop for Partial {
     }
 }
 
+/// The right to fill a place, against other processes and threads.
+#[derive(Debug)]
+struct Claim {
+    path: PathBuf,
+    /// Holds the lock.
+    _file: File,
+}
+
+impl Claim {
+    fn take(dir: &Path) -> Result<Self, Error> {
+        let path = beside(dir, ".partial.lock")?;
+        loop {
+            let file = File::options().write(true).create(true).truncate(false).open(&path);
+            let file = file.map_err(|error| failed("lock", &path, &error))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Open(format!("{} is being filled by another process", dir.display())));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
+            }
+            // Who had it before removed the file, perhaps after it was opened here: then this locks nothing.
+            let locked = file.metadata().map_err(|error| failed("lock", &path, &error))?;
+            if fs::metadata(&path)
+                .is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()))
+            {
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // An empty file that stays does no harm.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Removes what an earlier attempt left, if it is a store that nobody has open.
 fn remove_leftover(partial: &Path) -> Result<(), Error> {
     if !exists(partial)? {
         return Ok(());
     }
     // Refuses what is no store, and one that is in use. A damaged one is ours as well.
-    match embedded::open_segments(partial, true) {
-        Ok(_) | Err(Error::Corrupt(_)) => {}
+    // Held open until it is gone.
+    let _opened = match embedded::open_segments(partial, true) {
+        Ok(store) => Some(store),
+        Err(Error::Corrupt(_)) => None,
         Err(error) => return Err(error),
-    }
+    };
     tracing::info!(path = %partial.display(), "removing what an earlier attempt left");
     fs::remove_dir_all(partial).map_err(|error| failed("remove", partial, &error))
 }
@@ -119,13 +165,14 @@ fn check_vacant(dir: &Path) -> Result<(), Error> {
     }
 }
 
-fn partial_of(dir: &Path) -> Result<PathBuf, Error> {
+/// `dir` with `ending` after its name.
+fn beside(dir: &Path, ending: &str) -> Result<PathBuf, Error> {
     let Some(name) = dir.file_name() else {
         return Err(Error::Open(format!("{} can be no store: name a new directory", dir.display())));
     };
-    let mut partial = OsString::from(name);
-    partial.push(".partial");
-    Ok(dir.with_file_name(partial))
+    let mut name = OsString::from(name);
+    name.push(ending);
+    Ok(dir.with_file_name(name))
 }
 
 fn exists(path: &Path) -> Result<bool, Error> {

@@ -109,6 +109,9 @@ fn check_fresh(log: &dyn Log, records: &dyn Records) -> Result<(), Error> {
 
 fn check_state(restored: &Restored) -> Result<(), Error> {
     let (revision, compact_revision) = (restored.revision, restored.compact_revision);
+    if revision > COUNT_MAX {
+        return refuse(format!("revision {revision} leaves no room for more of them"));
+    }
     if revision < Revision::FRESH || !(0..=revision).contains(&compact_revision) {
         return refuse(format!("a store at revision {revision} cannot be compacted at {compact_revision}"));
     }
@@ -194,7 +197,10 @@ impl Checked<'_> {
         let is_plain = record.value.is_empty() && record.lease.is_none();
         let fits = match record.tombstone {
             true => is_plain && record.create_revision == 0 && record.version == 0,
-            false => record.version >= 1 && (1..=revision.main).contains(&record.create_revision),
+            false => {
+                (1..=COUNT_MAX).contains(&record.version)
+                    && (1..=revision.main).contains(&record.create_revision)
+            }
         };
         if !fits {
             return Err(format!(
@@ -217,6 +223,9 @@ impl SnapshotSource for Checked<'_> {
         Ok(Some(record))
     }
 }
+
+/// Largest revision or version that a store may begin with: what follows must not overflow.
+const COUNT_MAX: i64 = i64::MAX / 2;
 
 fn refuse<T>(reason: String) -> Result<T, Error> {
     Err(Error::InvalidArgument(reason))

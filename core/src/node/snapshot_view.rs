@@ -5,7 +5,7 @@
 //! - While the view lives, every record that it shows stays readable: nothing of it is pruned or reclaimed. Whatever was
 //!   dead at the view's compact revision is not shown, whether it is still stored or not, so that two walks over the
 //!   view see the same.
-//! - Memory is bounded by a page, and 16 bytes a record for [`SnapshotView::measure`].
+//! - Memory is bounded by a page, and 24 bytes a record (twice that while the list grows) for [`SnapshotView::measure`].
 
 use super::Node;
 use super::failure::Failure;

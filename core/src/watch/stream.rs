@@ -120,15 +120,18 @@ impl StreamShared {
         self.settled.store(settled, Ordering::Release);
     }
 
-    /// Queues progress at `revision`, in place of one that waits behind all events.
-    fn push_progress(&self, revision: i64) {
+    /// Queues progress at `revision`, in place of one that waits behind all events. False, and nothing queued, if the
+    /// hub has meanwhile told of something newer: progress never goes back.
+    fn push_progress(&self, revision: i64) -> bool {
         let mut queue = self.queue.lock();
-        if let Some(last) = queue.responses.back_mut()
-            && last.response.kind == WatchKind::Progress
-            && last.response.watch_ids == [-1]
-        {
-            last.response.revision = revision;
-            return;
+        if let Some(last) = queue.responses.back_mut() {
+            if last.response.revision > revision {
+                return false;
+            }
+            if last.response.kind == WatchKind::Progress && last.response.watch_ids == [-1] {
+                last.response.revision = revision;
+                return true;
+            }
         }
         let queued = Queued::control(vec![-1], revision, WatchKind::Progress);
         self.bytes.fetch_add(queued.bytes, Ordering::Relaxed);
@@ -138,6 +141,7 @@ impl StreamShared {
         if let Some(waker) = waker {
             waker.wake();
         }
+        true
     }
 
     /// Takes the revision for which progress was asked since the last call.
@@ -229,8 +233,8 @@ impl WatchStream {
     pub fn request_progress(&mut self) {
         let published = self.link.published();
         // In this order: a stream that is settled afterwards has all that was delivered before.
-        if self.link.delivered() >= published && self.is_settled() {
-            return self.shared.push_progress(published);
+        if self.link.delivered() >= published && self.is_settled() && self.shared.push_progress(published) {
+            return;
         }
         if self.shared.progress_asked.fetch_max(published, Ordering::AcqRel) == 0 {
             self.link.send(Control::Progress { stream: self.id });

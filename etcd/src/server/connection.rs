@@ -1,10 +1,11 @@
 //! One connection: HTTP/1 or HTTP/2, as its first bytes say.
 
+use super::opening::Opening;
 use super::timer::{LocalTasks, Timer};
 use crate::calls::{self, Reply};
 use crate::front::Front;
 use crate::{grpc, http};
-use ::http::{Request, Response};
+use ::http::{Request, Response, Version};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::future::{Either, select};
 use hyper::body::Incoming;
@@ -16,7 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a client may take to send the head of a request in HTTP/1.
+/// How long a client may take to say which version it speaks, and to send the head of a request in HTTP/1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a listener serves.
@@ -48,13 +49,18 @@ pub(super) async fn serve(
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout);
     let service = service_fn(|request| answer(front.clone(), surface, request));
-    let mut connection = pin!(builder.serve_connection(FuturesIo::new(stream), service));
-    let outcome = match select(connection.as_mut(), pin!(front.stop.wait())).await {
+    let opening = Opening::default();
+    let stream = FuturesIo::new(opening.watch(stream));
+    let mut connection = pin!(builder.serve_connection(stream, service));
+    let (mut stopped, mut overdue) = (pin!(front.stop.wait()), pin!(opening.is_overdue(HEADER_TIMEOUT)));
+    let ended = select(stopped.as_mut(), overdue.as_mut());
+    let outcome = match select(connection.as_mut(), ended).await {
         Either::Left((outcome, _)) => outcome,
-        Either::Right(((), _)) => {
+        Either::Right((Either::Left(_), _)) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        Either::Right((Either::Right(_), _)) => return,
     };
     if let Err(error) = outcome {
         // A client that goes away is no news.
@@ -67,7 +73,9 @@ async fn answer(
     surface: Surface,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
-    Ok(match (surface, grpc::is_grpc(request.headers())) {
+    // gRPC is HTTP/2: over version 1 a page in a browser could say it is gRPC, past the checks for pages.
+    let is_grpc = request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers());
+    Ok(match (surface, is_grpc) {
         (Surface::All | Surface::Grpc, true) => calls::answer(&front, request.map(Into::into)).await,
         (Surface::Grpc, false) => http::only_grpc(),
         (Surface::Metrics, _) => http::call_metrics(&front, request).await,

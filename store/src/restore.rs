@@ -109,6 +109,9 @@ struct Claim {
 impl Claim {
     fn take(dir: &Path) -> Result<Self, Error> {
         let path = beside(dir, ".partial.lock")?;
+        if let Some(parent) = dir.parent() {
+            create_durably(parent).map_err(|error| failed("create", parent, &error))?;
+        }
         loop {
             let file = File::options().write(true).create(true).truncate(false).open(&path);
             let file = file.map_err(|error| failed("lock", &path, &error))?;
@@ -128,6 +131,21 @@ impl Claim {
             }
         }
     }
+}
+
+/// Creates what is missing of the path to `dir`, so that a crash does not take it away again.
+fn create_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    create_durably(parent)?;
+    match fs::create_dir(dir) {
+        // Somebody else was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        outcome => outcome?,
+    }
+    File::open(parent)?.sync_all()
 }
 
 impl Drop for Claim {

@@ -93,6 +93,10 @@ fn two_attempts_do_not_meet() {
     let refused = restore(&dir, Vec::new()).map(|_| ());
     assert!(matches!(&refused, Err(Error::Open(text)) if text.contains("in use")), "{refused:?}");
     block_on(other.close());
-    restore(&dir, Vec::new()).expect("a store").keep().expect("kept");
+    // Another one has made its store, and is about to name it.
+    let made = restore(&dir, Vec::new()).expect("a store");
+    let refused = restore(&dir, Vec::new()).map(|_| ());
+    assert!(matches!(&refused, Err(Error::Open(text)) if text.contains("being filled")), "{refused:?}");
+    made.keep().expect("kept");
     assert_eq!(names(home.path()), ["store"]);
 }

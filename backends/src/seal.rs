@@ -29,6 +29,10 @@
 //!
 //! Integers are little-endian.
 
+mod secret;
+
+pub use secret::{KEY_BYTES, SecretKey};
+
 use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 

@@ -1,12 +1,22 @@
 //! Storage backends: what implements [`coffer_core::storage`] on a medium.
 //!
-//! - [`segment`]: flat files, a write-ahead log and immutable record segments. The only backend so far.
+//! - [`segment`]: flat files, a write-ahead log and immutable record segments.
 //! - [`seal`]: how stored bytes are authenticated, and the seam where encryption comes in.
 //! - [`io`]: the file seam, with the real file system and a simulated disk for crash and fault tests.
+//!
+//! What backends share stands beside them: `format` (numbers, headers, pieces), `groups` (what a log holds),
+//! `units` (records in immutable units), `place` (the directory and its lock), `poison`.
 //!
 //! Backends know core's storage traits and nothing above them: no socket, no consensus, no other backend.
 #![forbid(unsafe_code)]
 
+mod format;
+mod groups;
 pub mod io;
+mod place;
+mod poison;
 pub mod seal;
 pub mod segment;
+mod units;
+
+pub use place::Identity;

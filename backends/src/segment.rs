@@ -1,9 +1,10 @@
 //! Flat files: a write-ahead log and immutable record files in one directory.
 //!
 //! - `log`: group commit into files that were filled ahead and are recycled.
-//! - `records`: record files in revision order with a directory by key, replaced as wholes.
+//! - `records`: units of records as files, written once and replaced as wholes.
 //! - `manifest`: two slots that say what the store consists of.
-//! - `header`, `piece`, `wire`: what the formats have in common. `docs/formats.md` has them byte by byte.
+//!
+//! `docs/formats.md` has the formats byte by byte.
 //!
 //! # Invariants
 //! - One process has a store open: `LOCK` is locked for as long as either half lives.
@@ -16,23 +17,19 @@
 //! removes what a crash left behind. A store whose creation did not end is created again.
 
 mod directory;
-mod header;
-mod lock;
 mod log;
 mod manifest;
-mod piece;
-mod poison;
 mod records;
-mod wire;
 
+use crate::format::corrupt;
 use crate::io::{Io, RealIo};
+use crate::place::{Identity, LOCK, StoreLock, create_directories, explain, nonzero, sync_way_to};
+use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
-use directory::{Directory, LOCK, Suffix, corrupt, file_name, parse_name};
-use lock::StoreLock;
+use directory::{Directory, Suffix, file_name, parse_name};
 use log::{LogConfig, SegmentLog};
 use manifest::{Manifest, SLOTS, Slots};
-use records::SegmentRecords;
-use std::io;
+use records::RecordFiles;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -55,19 +52,6 @@ impl Default for Options {
     fn default() -> Self {
         Self { log_file_bytes: 16 << 20, log_spares_max: 2, background: true, create: true }
     }
-}
-
-/// Who a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// This copy on this medium.
-    pub store_id: [u8; 16],
-    /// The cluster; drawn at creation, and replaced when the store joins another.
-    pub cluster_id: u64,
-    /// The member of that cluster; not 0.
-    pub member_id: u64,
-    /// How often the store was opened: grows durably with each opening.
-    pub boot: u64,
 }
 
 /// A store that was opened. The halves share its lock and are closed by dropping them.
@@ -104,7 +88,7 @@ fn open(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<SegmentStore, 
     create_directories(path, &*io, options.create)?;
     let directory = Arc::new(Directory::new(path, io));
     check_ours(&directory, options.create)?;
-    let lock = Arc::new(StoreLock::take(&directory)?);
+    let lock = Arc::new(StoreLock::take(path, directory.io())?);
     let names = clean(&directory)?;
     let (slots, manifest) = match Slots::load(&directory)? {
         Some(found) => found,
@@ -125,48 +109,16 @@ fn open(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<SegmentStore, 
         newest: newest.clone(),
     };
     // Records first: they are only read, so that a damaged one is reported before anything changes.
-    let records = SegmentRecords::open(directory.clone(), slots, manifest, newest, lock.clone())?;
-    let log = SegmentLog::open(directory, config, &names, lock)?;
+    let checkpoint = manifest.checkpoint.clone();
+    let files = Arc::new(RecordFiles::new(directory.clone(), slots, manifest, newest));
+    let units = files.open_units()?;
+    let log = SegmentLog::open(directory, config, &names, lock.clone())?;
     let boot = log.boot();
-    records.begin(boot)?;
-    records.remove_leftovers(&names);
+    files.begin(boot)?;
+    files.remove_leftovers(&names);
+    let records = UnitRecords::new(files, units, checkpoint, lock);
     let identity = Identity { store_id, cluster_id, member_id, boot };
     Ok(SegmentStore { log: Box::new(log), records: Arc::new(records), identity })
-}
-
-/// Creates the directory and those above it that are missing.
-fn create_directories(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError> {
-    match io.list(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
-        // One that exists may still be of no use; its first use will tell.
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-        Err(error) => return Err(StorageError::io("open directory", path, error)),
-    }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_directories(parent, io, create)?;
-    }
-    match io.create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StorageError::io("create directory", path, error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes the way to a directory durable, whether this opening or an earlier one that failed created it.
-fn sync_way_to(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
-    for directory in path.ancestors().skip(1) {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        match io.sync_dir(directory) {
-            Ok(()) => {}
-            // A directory that we may not read, or that cannot be synced, is none that we created.
-            Err(error) if matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem) => {}
-            Err(error) => return Err(StorageError::io("sync directory", directory, error)),
-        }
-    }
-    Ok(())
 }
 
 /// Refuses a directory that holds something else, before anything in it changes.
@@ -216,8 +168,8 @@ fn found_store(directory: &Directory, names: &[(u64, Suffix)]) -> Result<(Slots,
     let manifest = Manifest {
         generation: 1,
         store_id: directory.random()?,
-        cluster_id: nonzero(directory)?,
-        member_id: nonzero(directory)?,
+        cluster_id: nonzero(directory.path(), directory.io())?,
+        member_id: nonzero(directory.path(), directory.io())?,
         boot: 0,
         next_id: 1,
         newest_log: 0,
@@ -225,28 +177,4 @@ fn found_store(directory: &Directory, names: &[(u64, Suffix)]) -> Result<(Slots,
         segments: Vec::new(),
     };
     Ok((Slots::create(directory, &manifest)?, manifest))
-}
-
-fn nonzero(directory: &Directory) -> Result<u64, StorageError> {
-    loop {
-        let id = u64::from_le_bytes(directory.random()?);
-        if id != 0 {
-            return Ok(id);
-        }
-    }
-}
-
-/// Says what to do about errors that a person can cure.
-fn explain(path: &Path, error: StorageError) -> StorageError {
-    let StorageError::Io { source, .. } = &error else { return error };
-    let advice = match source.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "let the user that runs this read and write it, or name another directory"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or name another directory",
-        io::ErrorKind::NotADirectory => "name a directory",
-        io::ErrorKind::NotFound => "name the directory of a store, or allow it to be created",
-        _ => return error,
-    };
-    StorageError::Format { path: path.to_owned(), reason: format!("cannot be used ({error}): {advice}") }
 }

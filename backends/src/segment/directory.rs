@@ -11,14 +11,13 @@
 //!
 //! Ids are 16 hexadecimal digits, count up over all kinds, and are never used twice.
 
+use crate::format::corrupt;
 use crate::io::{File, Io, OpenMode, read_full, write_full};
 use coffer_core::storage::StorageError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-pub(super) const LOCK: &str = "LOCK";
 
 /// What kind of file a name with an id stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +126,7 @@ impl Directory {
     }
 
     pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], StorageError> {
-        let mut bytes = [0; N];
-        self.io
-            .random(&mut bytes)
-            .map_err(|error| StorageError::io("draw random bytes for", &self.path, error))?;
-        Ok(bytes)
+        crate::place::random(&self.path, &*self.io)
     }
 }
 
@@ -177,16 +172,6 @@ impl StoreFile {
     ) -> StorageError {
         corrupt(&self.path, offset, expected, found)
     }
-}
-
-/// Damage, named.
-pub(super) fn corrupt(
-    path: &Path,
-    offset: u64,
-    expected: impl Into<String>,
-    found: impl Into<String>,
-) -> StorageError {
-    StorageError::Corrupt { path: path.to_owned(), offset, expected: expected.into(), found: found.into() }
 }
 
 /// Whether an error says that a file does not exist.

@@ -14,23 +14,22 @@
 //! # Crash behaviour
 //! See [`recovery`]. After the first failed write or sync every later call fails: what is on the medium is unknown.
 
-mod content;
+mod at;
 mod frame;
 mod header;
 mod pool;
 mod recovery;
 
 use super::directory::{Directory, Suffix, file_name};
-use super::header::FileKind;
-use super::lock::StoreLock;
-use super::poison::Poison;
+use crate::format::header::FileKind;
+use crate::groups::content::{self, Content, Reader, assert_continues};
+use crate::groups::steps::{put_committed, put_entry, put_ops, put_purged};
+use crate::place::StoreLock;
+use crate::poison::Poison;
 use crate::seal::{Algorithm, Nonces, SealedFile, Sealer, Tag};
+use at::{FrameAt, LogFile};
 use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, StorageError};
-use content::{Content, FrameAt, LogFile, Reader};
-use frame::{
-    BODY_BYTES_MAX, FRAME_HEADER_BYTES, FramePlace, frame_bytes, put_committed, put_entry, put_ops,
-    put_purged,
-};
+use frame::{BODY_BYTES_MAX, FRAME_HEADER_BYTES, FramePlace, frame_bytes};
 use header::{HEADER_BLOCK_BYTES, LogHeader};
 use parking_lot::RwLock;
 use pool::FilePool;
@@ -64,7 +63,7 @@ pub(super) struct SegmentLog {
     config: LogConfig,
     boot: u64,
     opened: LogState,
-    content: Arc<RwLock<Content>>,
+    content: Arc<RwLock<Content<FrameAt>>>,
     poison: Poison,
     files: VecDeque<Held>,
     pool: FilePool,
@@ -134,7 +133,7 @@ impl SegmentLog {
     fn begin(&mut self, recovered: Recovered) -> Result<(), StorageError> {
         let Recovered { mut content, mut files, tail, .. } = recovered;
         let all_bytes =
-            content.frame_bytes() + tail.iter().map(|frame| u64::from(frame.at.bytes)).sum::<u64>();
+            content.group_bytes() + tail.iter().map(|frame| u64::from(frame.at.bytes)).sum::<u64>();
         let copies_all = files.is_empty() || all_bytes <= self.config.file_bytes / 4;
         let bodies = if copies_all {
             tail.iter().try_for_each(|frame| apply(&mut content, frame))?;
@@ -339,7 +338,7 @@ impl SegmentLog {
 }
 
 /// All entries of a log as bodies of frames.
-fn entry_bodies(content: &Arc<RwLock<Content>>) -> Result<Vec<Vec<u8>>, StorageError> {
+fn entry_bodies(content: &Arc<RwLock<Content<FrameAt>>>) -> Result<Vec<Vec<u8>>, StorageError> {
     let mut bodies: Vec<Vec<u8>> = Vec::new();
     for entry in content::collect(content)? {
         match bodies.last_mut() {
@@ -388,29 +387,6 @@ impl Drop for SegmentLog {
             && let Err(error) = self.close()
         {
             tracing::warn!(%error, "the log could not be marked as closed; nothing acknowledged is lost");
-        }
-    }
-}
-
-/// Checks that operations continue the log. Anything else is a bug above, and must not reach the medium.
-fn assert_continues(state: &LogState, ops: &[LogOp]) {
-    let mut last = state.last;
-    for op in ops {
-        match op {
-            LogOp::Append(entries) => {
-                for entry in entries {
-                    let next = last.map_or(0, |last| last.index + 1);
-                    assert_eq!(entry.id.index, next, "an appended entry does not continue the log");
-                    last = Some(entry.id);
-                }
-            }
-            LogOp::Truncate { after } => {
-                let after = after.or(state.purged);
-                let (kept, end) = (after.map(|id| id.index), last.map(|id| id.index));
-                assert!(kept <= end, "a truncation lies behind the end of the log");
-                last = after;
-            }
-            LogOp::SaveHardState(_) => {}
         }
     }
 }

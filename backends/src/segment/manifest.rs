@@ -1,7 +1,7 @@
 //! The manifest: what the store consists of. Two slots; a change writes and syncs one, and then the other likewise.
 //!
-//! A slot is a header (see [`super::header`]; its file id is the generation) whose fields hold the length of the
-//! body (8 bytes), and at offset 512 one piece (see [`super::piece`]), kind 1, sequence = generation. Its text:
+//! A slot is a header (see [`crate::format::header`]; its file id is the generation) whose fields hold the length of the
+//! body (8 bytes), and at offset 512 one piece (see [`crate::format::piece`]), kind 1, sequence = generation. Its text:
 //!
 //! | content | encoding |
 //! |---|---|
@@ -21,12 +21,14 @@
 //!   Afterwards both say the same, so that a rotten one costs nothing.
 //! - Record files that it does not name are leftovers.
 
-use super::directory::{Directory, Suffix, corrupt, file_name, is_missing};
-use super::header::{FORMAT_VERSION, FileKind, HEADER_BYTES, HeaderFault, open_header, seal_header};
-use super::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
-use super::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
+use super::directory::{Directory, Suffix, file_name, is_missing};
+use crate::format::header::{FileKind, HEADER_BYTES, HeaderFault, open_header, seal_header};
+use crate::format::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
+use crate::format::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
+use crate::format::{corrupt, unknown_version};
 use crate::io::OpenMode;
-use crate::seal::{Algorithm, Nonces, Place, SealedFile, Sealer, Tag};
+use crate::seal::{Algorithm, Nonces, Place, SealedFile, Sealer};
+use crate::units::unit::UnitEntry;
 use bytes::Bytes;
 use coffer_core::storage::{Checkpoint, LogId, StorageError};
 
@@ -44,15 +46,7 @@ pub(super) struct Manifest {
     pub(super) next_id: u64,
     pub(super) newest_log: u64,
     pub(super) checkpoint: Option<Checkpoint>,
-    pub(super) segments: Vec<SegmentEntry>,
-}
-
-/// A record file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SegmentEntry {
-    pub(super) id: u64,
-    pub(super) bytes: u64,
-    pub(super) footer_tag: Tag,
+    pub(super) segments: Vec<UnitEntry>,
 }
 
 impl Manifest {
@@ -95,7 +89,7 @@ impl Manifest {
         let mut segments = Vec::new();
         for _ in 0..reader.number()? {
             let (id, bytes) = (reader.number()?, reader.number()?);
-            segments.push(SegmentEntry { id, bytes, footer_tag: reader.array()? });
+            segments.push(UnitEntry { id, bytes, footer_tag: reader.array()? });
         }
         if !reader.is_empty() {
             return Err(Malformed);
@@ -173,7 +167,7 @@ impl Slots {
                 }
                 Some(Err(HeaderFault::Damaged(found))) => damage = damage.or(Some((name, found))),
                 Some(Err(HeaderFault::Version(version))) => {
-                    return Err(unknown_version(directory, name, version));
+                    return Err(unknown_version(&directory.file_path(name), version));
                 }
             }
         }
@@ -242,13 +236,4 @@ fn read_slot(
     let found = file.read(&mut slot, 0)?;
     slot.truncate(found);
     Ok(Some(Manifest::decode(&mut slot)))
-}
-
-fn unknown_version(directory: &Directory, name: &str, version: u32) -> StorageError {
-    let path = directory.file_path(name);
-    let reason = format!(
-        "has format version {version}, and this program knows version {FORMAT_VERSION}: open it with the version of \
-         Coffer that wrote it, or a newer one"
-    );
-    StorageError::Format { path, reason }
 }

@@ -21,19 +21,10 @@
 //! | 80 | 16 | tag over the body, with bytes 12 to 80 as context |
 //! | 96 | n | body |
 //!
-//! The body is a sequence of steps. Numbers are LEB128, an id is term and index.
-//!
-//! | step | content |
-//! |---|---|
-//! | 1 | entry: id, kind (0 blank, 1 normal, 2 membership) one byte, payload length, payload |
-//! | 2 | truncate: 1 and the id of the last entry that stays, or 0 |
-//! | 3 | hard state: term, flags (1 voted, 2 vote committed) one byte, the vote if voted |
-//! | 4 | committed: id |
-//! | 5 | purged: id |
+//! The body is a sequence of steps: see [`crate::groups::steps`].
 
-use super::super::wire::{Malformed, Reader, put_bytes, put_number};
+use crate::format::wire::{Malformed, Reader};
 use crate::seal::{Nonce, Place, Sealer, Tag};
-use coffer_core::storage::{EntryKind, HardState, LogEntry, LogId, LogOp};
 
 pub(super) const FRAME_HEADER_BYTES: usize = 96;
 pub(super) const FRAME_ALIGNMENT: usize = 4096;
@@ -169,117 +160,12 @@ impl FrameHeader {
     }
 }
 
-/// One step of a body. An entry's payload is its place in the body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Entry { id: LogId, kind: EntryKind, payload: std::ops::Range<usize> },
-    Truncate(Option<LogId>),
-    HardState(HardState),
-    Committed(LogId),
-    Purged(LogId),
-}
-
-/// Appends the steps of operations to a body.
-pub(super) fn put_ops(body: &mut Vec<u8>, ops: &[LogOp]) {
-    for op in ops {
-        match op {
-            LogOp::Append(entries) => entries.iter().for_each(|entry| put_entry(body, entry)),
-            LogOp::Truncate { after } => {
-                body.push(2);
-                body.push(after.is_some().into());
-                if let Some(after) = after {
-                    put_id(body, *after);
-                }
-            }
-            LogOp::SaveHardState(state) => {
-                body.push(3);
-                put_number(body, state.term);
-                body.push(u8::from(state.voted_for.is_some()) | u8::from(state.vote_committed) << 1);
-                if let Some(vote) = state.voted_for {
-                    put_number(body, vote);
-                }
-            }
-        }
-    }
-}
-
-pub(super) fn put_entry(body: &mut Vec<u8>, entry: &LogEntry) {
-    body.push(1);
-    put_id(body, entry.id);
-    body.push(match entry.kind {
-        EntryKind::Blank => 0,
-        EntryKind::Normal => 1,
-        EntryKind::Membership => 2,
-    });
-    put_bytes(body, &entry.payload);
-}
-
-pub(super) fn put_committed(body: &mut Vec<u8>, id: LogId) {
-    body.push(4);
-    put_id(body, id);
-}
-
-pub(super) fn put_purged(body: &mut Vec<u8>, id: LogId) {
-    body.push(5);
-    put_id(body, id);
-}
-
-fn put_id(body: &mut Vec<u8>, id: LogId) {
-    put_number(body, id.term);
-    put_number(body, id.index);
-}
-
-/// Visits the steps of a body.
-pub(super) fn each_step(body: &[u8], mut visit: impl FnMut(Step)) -> Result<(), Malformed> {
-    let mut reader = Reader::new(body);
-    while !reader.is_empty() {
-        visit(step(&mut reader)?);
-    }
-    Ok(())
-}
-
-fn step(reader: &mut Reader<'_>) -> Result<Step, Malformed> {
-    Ok(match reader.u8()? {
-        1 => {
-            let id = id(reader)?;
-            let kind = match reader.u8()? {
-                0 => EntryKind::Blank,
-                1 => EntryKind::Normal,
-                2 => EntryKind::Membership,
-                _ => return Err(Malformed),
-            };
-            let bytes = reader.bytes()?.len();
-            Step::Entry { id, kind, payload: reader.position() - bytes..reader.position() }
-        }
-        2 => Step::Truncate(match reader.u8()? {
-            0 => None,
-            1 => Some(id(reader)?),
-            _ => return Err(Malformed),
-        }),
-        3 => {
-            let term = reader.number()?;
-            let flags = reader.u8()?;
-            if flags > 3 {
-                return Err(Malformed);
-            }
-            let voted_for = if flags & 1 != 0 { Some(reader.number()?) } else { None };
-            Step::HardState(HardState { term, voted_for, vote_committed: flags & 2 != 0 })
-        }
-        4 => Step::Committed(id(reader)?),
-        5 => Step::Purged(id(reader)?),
-        _ => return Err(Malformed),
-    })
-}
-
-fn id(reader: &mut Reader<'_>) -> Result<LogId, Malformed> {
-    Ok(LogId { term: reader.number()?, index: reader.number()? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::groups::steps::put_ops;
     use crate::seal::{Algorithm, SALT_BYTES, SealedFile};
-    use proptest::prelude::*;
+    use coffer_core::storage::{EntryKind, LogEntry, LogId, LogOp};
 
     fn sealer(salt: u8) -> Sealer {
         Sealer::new(SealedFile {
@@ -321,12 +207,5 @@ mod tests {
         }
         assert!(open(intact.clone(), &sealer(3), 8192).is_err(), "a frame is bound to its offset");
         assert!(open(intact, &sealer(4), 4096).is_err(), "a frame of an earlier life of the file");
-    }
-
-    proptest! {
-        #[test]
-        fn any_body_is_read_or_refused(body: Vec<u8>) {
-            let _ = each_step(&body, |_| {});
-        }
     }
 }

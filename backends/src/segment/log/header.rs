@@ -1,6 +1,6 @@
 //! The first 4 KiB of a log file: everything that the log needs to go on without the files before it.
 //!
-//! The block of [`super::super::header`] stands at offset 0 and, as the same bytes, at 2048, so that one rotten
+//! The block of [`crate::format::header`] stands at offset 0 and, as the same bytes, at 2048, so that one rotten
 //! sector costs nothing. Its fields, from offset 80:
 //!
 //! | offset | bytes | content |
@@ -17,8 +17,8 @@
 //!
 //! All of it is the state before the file's first frame.
 
-use super::super::header::{FileKind, HEADER_BYTES, Header, open_header, seal_header};
-use super::super::wire::{Malformed, Reader};
+use crate::format::header::{FileKind, HEADER_BYTES, Header, open_header, seal_header};
+use crate::format::wire::{Malformed, Reader};
 use crate::seal::{Nonce, Sealer, Tag};
 use coffer_core::storage::{HardState, LogId, LogState};
 

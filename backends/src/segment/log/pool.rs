@@ -8,7 +8,7 @@
 //! Nothing here is on the way of a group, except that a rotation takes a spare or, if there is none, makes a file.
 
 use super::super::directory::{Directory, StoreFile, Suffix, file_name};
-use super::content::LogFile;
+use super::at::LogFile;
 use crate::io::OpenMode;
 use coffer_core::storage::StorageError;
 use parking_lot::{Condvar, Mutex};

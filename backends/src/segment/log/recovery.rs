@@ -12,10 +12,13 @@
 //! What cannot be told: if the very last group of a process that did not close its log rots, and no later frame
 //! exists, it looks like a torn tail.
 
-use super::super::directory::{Directory, StoreFile, Suffix, corrupt, file_name};
-use super::content::{Content, FrameAt, LogFile};
-use super::frame::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, each_step, looks_like_frame_of};
+use super::super::directory::{Directory, StoreFile, Suffix, file_name};
+use super::at::{FrameAt, LogFile};
+use super::frame::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, looks_like_frame_of};
 use super::header::{HEADER_BLOCK_BYTES, LogHeader};
+use crate::format::corrupt;
+use crate::groups::content::Content;
+use crate::groups::steps::each_step;
 use crate::io::OpenMode;
 use crate::seal::Tag;
 use coffer_core::storage::StorageError;
@@ -32,7 +35,7 @@ pub(super) struct Held {
 #[derive(Default)]
 pub(super) struct Recovered {
     /// Everything that is known to have been acknowledged.
-    pub(super) content: Content,
+    pub(super) content: Content<FrameAt>,
     /// The files that hold it, oldest first.
     pub(super) files: VecDeque<Held>,
     /// The last acknowledged frame.
@@ -180,7 +183,11 @@ fn replay(files: &BTreeMap<u64, Candidate>, chain: &VecDeque<u64>) -> Result<Rec
 }
 
 /// Reads a file that has a successor: every frame up to the one that the successor names was acknowledged.
-fn replay_whole(held: &Held, successor: &LogHeader, content: &mut Content) -> Result<(), StorageError> {
+fn replay_whole(
+    held: &Held,
+    successor: &LogHeader,
+    content: &mut Content<FrameAt>,
+) -> Result<(), StorageError> {
     let mut frames = Frames::new(held)?;
     while frames.sequence < successor.previous_sequence {
         match frames.next()? {
@@ -216,7 +223,7 @@ fn replay_last(held: &Held, recovered: &mut Recovered) -> Result<(), StorageErro
 }
 
 /// Takes the steps of a frame.
-pub(super) fn apply(content: &mut Content, frame: &TailFrame) -> Result<(), StorageError> {
+pub(super) fn apply(content: &mut Content<FrameAt>, frame: &TailFrame) -> Result<(), StorageError> {
     each_step(&frame.body, |step| content.step(&step, &frame.at)).map_err(|_| {
         let expected = format!("log frame {}", frame.at.sequence);
         frame.at.file.file.corrupt(frame.at.offset, expected, "malformed log operations")

@@ -1,95 +1,59 @@
-//! What a log holds, in memory: its state, and which frame holds which entries.
+//! What a log holds, in memory: its state, and which group holds which entries.
 //!
-//! One run per frame, about 48 bytes, however many entries the frame has. Entries themselves stay in the files:
+//! One run per group, about 48 bytes, however many entries the group has. Entries themselves stay on the medium:
 //! core caches the recent ones.
 
-use super::super::directory::StoreFile;
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Step, each_step};
-use crate::seal::Sealer;
-use bytes::Bytes;
+use super::steps::Step;
 use coffer_core::storage::{HardState, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
 use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-/// A log file that is being read or written.
-pub(super) struct LogFile {
-    pub(super) id: u64,
-    pub(super) file: StoreFile,
-    pub(super) sealer: Sealer,
-    pub(super) bytes: u64,
+/// Where a group stands on the medium.
+pub(crate) trait GroupAt: Clone + Send + Sync + 'static {
+    /// Whether it is the same group.
+    fn is(&self, other: &Self) -> bool;
+
+    /// Bytes that it takes.
+    fn bytes(&self) -> u64;
+
+    /// Reads and verifies the group; returns the entries of `indexes` that it leaves in the log, or `None` if it is
+    /// no longer there.
+    fn entries(&self, indexes: Range<u64>) -> Result<Option<Vec<LogEntry>>, StorageError>;
+
+    /// The error that the group should be there and is not.
+    fn missing(&self) -> StorageError;
 }
 
-/// Where a frame stands.
-#[derive(Clone)]
-pub(super) struct FrameAt {
-    pub(super) file: Arc<LogFile>,
-    pub(super) offset: u64,
-    pub(super) bytes: u32,
-    pub(super) sequence: u64,
-}
-
-impl FrameAt {
-    fn is(&self, other: &FrameAt) -> bool {
-        self.sequence == other.sequence && self.file.id == other.file.id
-    }
-
-    fn corrupt(&self, found: &str) -> StorageError {
-        self.file.file.corrupt(self.offset, format!("log frame {}", self.sequence), found)
-    }
-
-    /// Reads and verifies the frame; visits the entries of `indexes` that it leaves in the log.
-    fn entries(&self, indexes: Range<u64>) -> Result<Vec<LogEntry>, StorageError> {
-        let mut frame = vec![0; self.bytes as usize];
-        self.file.file.read_exact(&mut frame, self.offset)?;
-        let header = FrameHeader::decode(&frame, &self.file.sealer).map_err(|found| self.corrupt(found))?;
-        if header.sequence != self.sequence {
-            return Err(self.corrupt("another frame"));
-        }
-        let opened = header.open_body(&mut frame, &self.file.sealer, self.offset);
-        let body_bytes = opened.map_err(|found| self.corrupt(found))?.len();
-        let body = Bytes::from(frame).slice(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + body_bytes);
-        let mut entries: Vec<LogEntry> = Vec::new();
-        let visit = |step| {
-            if let Step::Entry { id, kind, payload } = step {
-                // An entry that comes again was truncated in between, within this frame.
-                while entries.last().is_some_and(|last| last.id.index >= id.index) {
-                    entries.pop();
-                }
-                if indexes.contains(&id.index) {
-                    entries.push(LogEntry { id, kind, payload: body.slice(payload) });
-                }
-            }
-        };
-        each_step(&body, visit).map_err(|_| self.corrupt("malformed log operations"))?;
-        Ok(entries)
-    }
-}
-
-/// Consecutive entries that one frame holds.
-struct Run {
+/// Consecutive entries that one group holds.
+struct Run<A> {
     first: u64,
     last: u64,
-    at: FrameAt,
+    at: A,
 }
 
 /// State and entries.
-#[derive(Default)]
-pub(super) struct Content {
-    pub(super) state: LogState,
-    runs: VecDeque<Run>,
+pub(crate) struct Content<A> {
+    pub(crate) state: LogState,
+    runs: VecDeque<Run<A>>,
     /// How often entries were taken back.
     truncations: u64,
 }
 
-impl Content {
-    pub(super) fn new(state: LogState) -> Self {
+impl<A> Default for Content<A> {
+    fn default() -> Self {
+        Self { state: LogState::default(), runs: VecDeque::new(), truncations: 0 }
+    }
+}
+
+impl<A: GroupAt> Content<A> {
+    pub(crate) fn new(state: LogState) -> Self {
         Self { state, ..Self::default() }
     }
 
-    /// Takes a step that the frame `at` holds.
-    pub(super) fn step(&mut self, step: &Step, at: &FrameAt) {
+    /// Takes a step that the group `at` holds.
+    pub(crate) fn step(&mut self, step: &Step, at: &A) {
         match step {
             Step::Entry { id, .. } => self.append(*id, at),
             Step::Truncate(after) => self.truncate(*after),
@@ -99,8 +63,8 @@ impl Content {
         }
     }
 
-    /// Takes an operation that the frame `at` holds.
-    pub(super) fn operation(&mut self, op: &LogOp, at: &FrameAt) {
+    /// Takes an operation that the group `at` holds.
+    pub(crate) fn operation(&mut self, op: &LogOp, at: &A) {
         match op {
             LogOp::Append(entries) => entries.iter().for_each(|entry| self.append(entry.id, at)),
             LogOp::Truncate { after } => self.truncate(*after),
@@ -108,7 +72,7 @@ impl Content {
         }
     }
 
-    fn append(&mut self, id: LogId, at: &FrameAt) {
+    fn append(&mut self, id: LogId, at: &A) {
         match self.runs.back_mut() {
             Some(run) if run.last + 1 == id.index && run.at.is(at) => run.last = id.index,
             _ => self.runs.push_back(Run { first: id.index, last: id.index, at: at.clone() }),
@@ -133,12 +97,12 @@ impl Content {
         self.state.hard_state = state;
     }
 
-    pub(super) fn committed(&mut self, id: LogId) {
+    pub(crate) fn committed(&mut self, id: LogId) {
         self.state.committed = self.state.committed.max(Some(id)).min(self.state.last);
     }
 
     /// Returns whether anything was purged.
-    pub(super) fn purge(&mut self, up_to: LogId) -> bool {
+    pub(crate) fn purge(&mut self, up_to: LogId) -> bool {
         if self.state.purged.is_some_and(|purged| purged.index >= up_to.index) {
             return false;
         }
@@ -156,13 +120,13 @@ impl Content {
         true
     }
 
-    /// Bytes of the frames that hold entries.
-    pub(super) fn frame_bytes(&self) -> u64 {
-        self.runs.iter().map(|run| u64::from(run.at.bytes)).sum()
+    /// Bytes of the groups that hold entries.
+    pub(crate) fn group_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.at.bytes()).sum()
     }
 
-    /// The frame that holds the first entry at or after `index`, with the indexes that it holds from there on.
-    fn find(&self, index: u64) -> Option<Found> {
+    /// The group that holds the first entry at or after `index`, with the indexes that it holds from there on.
+    fn find(&self, index: u64) -> Option<Found<A>> {
         let at = self.runs.partition_point(|run| run.last < index);
         let run = self.runs.get(at)?;
         let indexes = run.first.max(index)..run.last + 1;
@@ -170,17 +134,17 @@ impl Content {
     }
 }
 
-/// A frame, the entries that it holds from some index on, and when that was so.
-struct Found {
-    at: FrameAt,
+/// A group, the entries that it holds from some index on, and when that was so.
+struct Found<A> {
+    at: A,
     indexes: Range<u64>,
     truncations: u64,
 }
 
 /// Reads the durable entries; the writer changes the content under a lock that is never held during I/O.
-pub(super) struct Reader(pub(super) Arc<RwLock<Content>>);
+pub(crate) struct Reader<A>(pub(crate) Arc<RwLock<Content<A>>>);
 
-impl LogReader for Reader {
+impl<A: GroupAt> LogReader for Reader<A> {
     fn read(
         &self,
         range: Range<u64>,
@@ -198,9 +162,19 @@ impl LogReader for Reader {
             if begun && overtaken || found.indexes.start >= range.end {
                 break;
             }
+            let Some(entries) = found.at.entries(found.indexes.start..found.indexes.end.min(range.end))?
+            else {
+                let listed = self.0.read().find(next).is_some_and(|now| now.at.is(&found.at));
+                match (listed, begun) {
+                    (true, _) => return Err(found.at.missing()),
+                    // Purged or truncated between the look and the read.
+                    (false, true) => break,
+                    (false, false) => continue,
+                }
+            };
             truncations = Some(found.truncations);
             next = found.indexes.end;
-            for entry in found.at.entries(found.indexes.start..found.indexes.end.min(range.end))? {
+            for entry in entries {
                 passed += entry.payload.len() as u64;
                 if visit(entry).is_break() || passed >= bytes_max {
                     return Ok(());
@@ -212,11 +186,34 @@ impl LogReader for Reader {
 }
 
 /// Every entry of the log.
-pub(super) fn collect(content: &Arc<RwLock<Content>>) -> Result<Vec<LogEntry>, StorageError> {
+pub(crate) fn collect<A: GroupAt>(content: &Arc<RwLock<Content<A>>>) -> Result<Vec<LogEntry>, StorageError> {
     let mut entries = Vec::new();
     Reader(content.clone()).read(0..u64::MAX, u64::MAX, &mut |entry| {
         entries.push(entry);
         ControlFlow::Continue(())
     })?;
     Ok(entries)
+}
+
+/// Checks that operations continue the log. Anything else is a bug above, and must not reach the medium.
+pub(crate) fn assert_continues(state: &LogState, ops: &[LogOp]) {
+    let mut last = state.last;
+    for op in ops {
+        match op {
+            LogOp::Append(entries) => {
+                for entry in entries {
+                    let next = last.map_or(0, |last| last.index + 1);
+                    assert_eq!(entry.id.index, next, "an appended entry does not continue the log");
+                    last = Some(entry.id);
+                }
+            }
+            LogOp::Truncate { after } => {
+                let after = after.or(state.purged);
+                let (kept, end) = (after.map(|id| id.index), last.map(|id| id.index));
+                assert!(kept <= end, "a truncation lies behind the end of the log");
+                last = after;
+            }
+            LogOp::SaveHardState(_) => {}
+        }
+    }
 }

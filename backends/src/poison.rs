@@ -5,25 +5,25 @@ use std::sync::OnceLock;
 
 /// The first failure, for ever.
 #[derive(Debug, Default)]
-pub(super) struct Poison {
+pub(crate) struct Poison {
     reason: OnceLock<String>,
 }
 
 impl Poison {
     /// Fails if anything failed before.
-    pub(super) fn check(&self) -> Result<(), StorageError> {
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
         match self.reason.get() {
             None => Ok(()),
             Some(reason) => Err(StorageError::Poisoned { reason: reason.clone() }),
         }
     }
 
-    pub(super) fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.reason.get().is_none()
     }
 
     /// Remembers a failure, and passes it on.
-    pub(super) fn note<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+    pub(crate) fn note<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
         if let Err(error) = &result {
             // The first reason stays; later ones are its consequences.
             let _ = self.reason.set(error.to_string());

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const MEMBERS_MAX: usize = 256;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct RevisionSet {
+pub(crate) struct RevisionSet {
     groups: BTreeMap<(i64, u32), Group>,
     count: u64,
 }
@@ -27,19 +27,19 @@ fn place(revision: Revision) -> ((i64, u32), u16) {
 
 impl RevisionSet {
     /// Returns whether it is new.
-    pub(super) fn insert(&mut self, revision: Revision) -> bool {
+    pub(crate) fn insert(&mut self, revision: Revision) -> bool {
         let (group, member) = place(revision);
         let new = self.groups.entry(group).or_insert(Group::Members(Vec::new())).insert(member);
         self.count += u64::from(new);
         new
     }
 
-    pub(super) fn contains(&self, revision: Revision) -> bool {
+    pub(crate) fn contains(&self, revision: Revision) -> bool {
         let (group, member) = place(revision);
         self.groups.get(&group).is_some_and(|group| group.contains(member))
     }
 
-    pub(super) fn remove(&mut self, revision: Revision) -> bool {
+    pub(crate) fn remove(&mut self, revision: Revision) -> bool {
         let (key, member) = place(revision);
         let Some(group) = self.groups.get_mut(&key) else { return false };
         let removed = group.remove(member);
@@ -50,12 +50,12 @@ impl RevisionSet {
         removed
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.count
     }
 
     /// Every member, in no useful order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Revision> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Revision> + '_ {
         self.groups.iter().flat_map(|(&(main, sub), group)| {
             group.members().map(move |member| Revision {
                 main: main << 8 | i64::from(member >> 4),

@@ -22,8 +22,8 @@
 use super::wire::Reader;
 use crate::seal::{Algorithm, Nonce, Place, SealedFile, Sealer, Tag};
 
-pub(super) const HEADER_BYTES: usize = 512;
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(crate) const HEADER_BYTES: usize = 512;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 const FIELDS: usize = 80;
 const NONCE: usize = 480;
@@ -33,7 +33,7 @@ const HEADER_PIECE: u8 = 1;
 
 /// The kinds of files, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileKind {
+pub(crate) enum FileKind {
     Log = 1,
     Records = 2,
     Manifest = 3,
@@ -51,7 +51,7 @@ impl FileKind {
 
 /// Why a block is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeaderFault {
+pub(crate) enum HeaderFault {
     /// Another version of Coffer wrote it.
     Version(u32),
     /// It is damaged, torn, or was never written. Names what is wrong.
@@ -59,21 +59,21 @@ pub(super) enum HeaderFault {
 }
 
 /// A header that was read and verified.
-pub(super) struct Header {
-    pub(super) sealer: Sealer,
-    pub(super) tag: Tag,
+pub(crate) struct Header {
+    pub(crate) sealer: Sealer,
+    pub(crate) tag: Tag,
     block: [u8; HEADER_BYTES],
 }
 
 impl Header {
     /// The fields of the file kind.
-    pub(super) fn fields(&self) -> Reader<'_> {
+    pub(crate) fn fields(&self) -> Reader<'_> {
         Reader::new(&self.block[FIELDS..NONCE])
     }
 }
 
 /// Builds the block that stands at `offset`. Returns it with its tag.
-pub(super) fn seal_header(
+pub(crate) fn seal_header(
     sealer: &Sealer,
     offset: u64,
     nonce: Nonce,
@@ -102,7 +102,7 @@ pub(super) fn seal_header(
 }
 
 /// Checks the block that stands at `offset` of a file of this kind.
-pub(super) fn open_header(block: &[u8], kind: FileKind, offset: u64) -> Result<Header, HeaderFault> {
+pub(crate) fn open_header(block: &[u8], kind: FileKind, offset: u64) -> Result<Header, HeaderFault> {
     let block: [u8; HEADER_BYTES] =
         block.try_into().map_err(|_| HeaderFault::Damaged("file is shorter than its header"))?;
     let mut reader = Reader::new(&block);

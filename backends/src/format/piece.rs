@@ -12,10 +12,10 @@
 
 use crate::seal::{Nonces, Place, Sealer};
 
-pub(super) const PIECE_HEADER_BYTES: usize = 40;
+pub(crate) const PIECE_HEADER_BYTES: usize = 40;
 
 /// Appends the piece that stands at `place` to `out`; `fill` appends its text.
-pub(super) fn append_piece(
+pub(crate) fn append_piece(
     out: &mut Vec<u8>,
     sealer: &Sealer,
     nonces: &mut Nonces,
@@ -37,7 +37,7 @@ pub(super) fn append_piece(
 }
 
 /// Opens the piece that fills `bytes`; its text then begins at [`PIECE_HEADER_BYTES`]. Fails with what is wrong.
-pub(super) fn open_piece(bytes: &mut [u8], sealer: &Sealer, place: Place) -> Result<(), &'static str> {
+pub(crate) fn open_piece(bytes: &mut [u8], sealer: &Sealer, place: Place) -> Result<(), &'static str> {
     if bytes.len() < PIECE_HEADER_BYTES {
         return Err("a cut piece");
     }

@@ -20,7 +20,7 @@
 //! | bytes of the key that equal the line before (0 for the first of a block) | number |
 //! | the rest of the key | length and bytes |
 //! | flags: 1 = tombstone | 1 byte |
-//! | main revision less the first one of the file | signed |
+//! | main revision less the first one of the unit | signed |
 //! | sub revision | number |
 //! | main revision less create revision | signed |
 //! | version, lease | signed |
@@ -31,27 +31,27 @@
 //! Numbers are LEB128, signed ones zigzag. The hash is XXH3-64 of the value, seeded with that of the key, seeded with
 //! that of main, sub, create revision, version, lease (8 bytes each, little-endian) and the flags.
 
-use super::super::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
+use crate::format::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
 use bytes::Bytes;
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
 use coffer_core::storage::DirectoryEntry;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-pub(super) const BOX_PIECE: u8 = 2;
-pub(super) const DIRECTORY_PIECE: u8 = 3;
-pub(super) const FOOTER_PIECE: u8 = 4;
+pub(crate) const BOX_PIECE: u8 = 2;
+pub(crate) const DIRECTORY_PIECE: u8 = 3;
+pub(crate) const FOOTER_PIECE: u8 = 4;
 
 /// What the directory says of a record, beside its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) entry: DirectoryEntry,
-    pub(super) box_number: u32,
-    pub(super) hash: u64,
+pub(crate) struct Line {
+    pub(crate) entry: DirectoryEntry,
+    pub(crate) box_number: u32,
+    pub(crate) hash: u64,
 }
 
 impl Line {
-    pub(super) fn of(record: &Record, box_number: u32) -> Self {
+    pub(crate) fn of(record: &Record, box_number: u32) -> Self {
         let entry = DirectoryEntry {
             revision: record.revision,
             create_revision: record.create_revision,
@@ -65,7 +65,7 @@ impl Line {
 }
 
 /// A hash of everything that a record says.
-pub(super) fn record_hash(record: &Record) -> u64 {
+pub(crate) fn record_hash(record: &Record) -> u64 {
     let mut fixed = [0; 41];
     let numbers = [
         record.revision.main,
@@ -82,7 +82,7 @@ pub(super) fn record_hash(record: &Record) -> u64 {
 }
 
 /// Appends a record to the text of a box whose last main revision is `previous`.
-pub(super) fn put_record(out: &mut Vec<u8>, record: &Record, previous: i64) {
+pub(crate) fn put_record(out: &mut Vec<u8>, record: &Record, previous: i64) {
     let main = record.revision.main;
     put_signed(out, main.wrapping_sub(previous));
     put_number(out, record.revision.sub.into());
@@ -95,7 +95,7 @@ pub(super) fn put_record(out: &mut Vec<u8>, record: &Record, previous: i64) {
 }
 
 /// Reads the text of a box. Keys and values share `text`.
-pub(super) fn parse_box(text: &Bytes) -> Result<Vec<Record>, Malformed> {
+pub(crate) fn parse_box(text: &Bytes) -> Result<Vec<Record>, Malformed> {
     let mut reader = Reader::new(text);
     let count: usize = reader.small()?;
     let mut records = Vec::with_capacity(count.min(text.len() / 8));
@@ -126,7 +126,7 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
 }
 
 /// Appends a line to the text of a directory block. `previous` is the key before it in the block.
-pub(super) fn put_line(out: &mut Vec<u8>, previous: &[u8], key: &[u8], line: &Line, first_main: i64) {
+pub(crate) fn put_line(out: &mut Vec<u8>, previous: &[u8], key: &[u8], line: &Line, first_main: i64) {
     let shared = previous.iter().zip(key).take_while(|(a, b)| a == b).count();
     let entry = &line.entry;
     put_number(out, shared as u64);
@@ -144,7 +144,7 @@ pub(super) fn put_line(out: &mut Vec<u8>, previous: &[u8], key: &[u8], line: &Li
 
 /// Takes the next line of a directory block; turns `key` from the one before into its own.
 #[inline]
-pub(super) fn take_line(
+pub(crate) fn take_line(
     reader: &mut Reader<'_>,
     key: &mut Vec<u8>,
     first_main: i64,
@@ -166,11 +166,11 @@ pub(super) fn take_line(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    pub(in super::super) fn any_record() -> impl Strategy<Value = Record> {
+    pub(crate) fn any_record() -> impl Strategy<Value = Record> {
         let numbers = (any::<i64>(), any::<u32>(), any::<i64>(), any::<i64>(), any::<i64>(), any::<bool>());
         let bytes = (prop::collection::vec(any::<u8>(), 1..40), prop::collection::vec(any::<u8>(), 0..300));
         (numbers, bytes).prop_map(

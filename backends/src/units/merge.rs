@@ -1,25 +1,25 @@
-//! The directories of several record files as one, streamed block by block.
+//! The directories of several units as one, streamed block by block.
 //!
-//! Each file is a cursor on its current line; a heap keeps the smallest in front. While one file's keys lie below
+//! Each unit is a cursor on its current line; a heap keeps the smallest in front. While one unit's keys lie below
 //! all others', moving on costs two comparisons and no move.
 
-use super::super::piece::PIECE_HEADER_BYTES;
-use super::super::wire::Reader;
 use super::codec::{Line, take_line};
-use super::file::Segment;
+use super::unit::Unit;
+use crate::format::piece::PIECE_HEADER_BYTES;
+use crate::format::wire::Reader;
 use coffer_core::revision::{LeaseId, Revision};
 use coffer_core::storage::{DirectoryEntry, StorageError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Visits every line ascending by key, then by revision, with the number of its file.
-pub(super) fn merge(
-    segments: &[Arc<Segment>],
+/// Visits every line ascending by key, then by revision, with the number of its unit.
+pub(crate) fn merge(
+    units: &[Arc<Unit>],
     mut visit: impl FnMut(usize, &[u8], &Line) -> ControlFlow<()>,
 ) -> Result<(), StorageError> {
-    let mut heap = Vec::with_capacity(segments.len());
-    for (number, segment) in segments.iter().enumerate() {
-        let mut cursor = Box::new(Cursor::new(number, segment));
+    let mut heap = Vec::with_capacity(units.len());
+    for (number, unit) in units.iter().enumerate() {
+        let mut cursor = Box::new(Cursor::new(number, unit));
         if cursor.advance()? {
             heap.push(cursor);
         }
@@ -39,16 +39,16 @@ pub(super) fn merge(
     Ok(())
 }
 
-/// Visits those of `keys`, which are ascending, that a file has a line for.
-pub(super) fn find_keys<'k>(
-    segment: &Segment,
+/// Visits those of `keys`, which are ascending, that a unit has a line for.
+pub(crate) fn find_keys<'k>(
+    unit: &Unit,
     keys: impl Iterator<Item = &'k [u8]>,
     mut found: impl FnMut(&'k [u8]),
 ) -> Result<(), StorageError> {
-    let mut cursor = Cursor::new(0, segment);
+    let mut cursor = Cursor::new(0, unit);
     let mut more = false;
     for key in keys {
-        let block = segment.block_number(key);
+        let block = unit.block_number(key);
         if !more || cursor.next_block <= block {
             cursor.seek(block);
             more = cursor.advance()?;
@@ -80,10 +80,10 @@ fn sift_down(heap: &mut [Box<Cursor<'_>>], mut at: usize) {
     }
 }
 
-/// A place in the directory of one file.
+/// A place in the directory of one unit.
 struct Cursor<'a> {
     number: usize,
-    segment: &'a Segment,
+    unit: &'a Unit,
     block: Vec<u8>,
     next_block: usize,
     /// Where the next line stands in the block.
@@ -95,7 +95,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn new(number: usize, segment: &'a Segment) -> Self {
+    fn new(number: usize, unit: &'a Unit) -> Self {
         let entry = DirectoryEntry {
             revision: Revision::default(),
             create_revision: 0,
@@ -106,12 +106,12 @@ impl<'a> Cursor<'a> {
         };
         Self {
             number,
-            segment,
+            unit,
             block: Vec::new(),
             next_block: 0,
             at: 0,
             lines_left: 0,
-            first_main: segment.first().main,
+            first_main: unit.first().main,
             key: Vec::new(),
             line: Line { entry, box_number: 0, hash: 0 },
         }
@@ -133,7 +133,7 @@ impl<'a> Cursor<'a> {
     /// Moves to the next line; `false` at the end.
     fn advance(&mut self) -> Result<bool, StorageError> {
         while self.lines_left == 0 {
-            if self.next_block == self.segment.blocks.len() {
+            if self.next_block == self.unit.blocks.len() {
                 return Ok(false);
             }
             self.load()?;
@@ -147,7 +147,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn load(&mut self) -> Result<(), StorageError> {
-        self.segment.read_directory_block(self.next_block, &mut self.block)?;
+        self.unit.read_directory_block(self.next_block, &mut self.block)?;
         self.next_block += 1;
         let mut reader = Reader::new(&self.block[PIECE_HEADER_BYTES..]);
         self.lines_left = reader.number().map_err(|_| self.malformed())?;
@@ -157,6 +157,6 @@ impl<'a> Cursor<'a> {
     }
 
     fn malformed(&self) -> StorageError {
-        self.segment.malformed_directory(self.next_block - 1, "malformed lines")
+        self.unit.malformed_directory(self.next_block - 1, "malformed lines")
     }
 }

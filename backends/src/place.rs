@@ -1,0 +1,106 @@
+//! The place of a store, whatever its backend: its directory, its lock, who it is, and errors that a person can cure.
+
+use crate::io::{Io, LockAttempt, LockGuard};
+use coffer_core::storage::StorageError;
+use std::io;
+use std::path::Path;
+
+/// The file that is locked while a store is open; holds the owner's process id.
+pub(crate) const LOCK: &str = "LOCK";
+
+/// Who a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// This copy on this medium.
+    pub store_id: [u8; 16],
+    /// The cluster; drawn at creation, and replaced when the store joins another.
+    pub cluster_id: u64,
+    /// The member of that cluster; not 0.
+    pub member_id: u64,
+    /// How often the store was opened: grows durably with each opening.
+    pub boot: u64,
+}
+
+/// The lock of a store: one process, one opening. Held by both halves; given back when both are gone.
+pub(crate) struct StoreLock {
+    _guard: Box<dyn LockGuard>,
+}
+
+impl StoreLock {
+    /// Takes the lock of the store in `directory`.
+    pub(crate) fn take(directory: &Path, io: &dyn Io) -> Result<Self, StorageError> {
+        let path = directory.join(LOCK);
+        match io.lock(&path) {
+            Ok(LockAttempt::Held(guard)) => Ok(Self { _guard: guard }),
+            Ok(LockAttempt::Busy { owner }) => Err(StorageError::InUse { path: directory.to_owned(), owner }),
+            Err(error) => Err(StorageError::io("lock", path, error)),
+        }
+    }
+}
+
+/// Creates the directory and those above it that are missing.
+pub(crate) fn create_directories(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError> {
+    match io.list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
+        // One that exists may still be of no use; its first use will tell.
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => return Err(StorageError::io("open directory", path, error)),
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_directories(parent, io, create)?;
+    }
+    match io.create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StorageError::io("create directory", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the way to a directory durable, whether this opening or an earlier one that failed created it.
+pub(crate) fn sync_way_to(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    for directory in path.ancestors().skip(1) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        match io.sync_dir(directory) {
+            Ok(()) => {}
+            // A directory that we may not read, or that cannot be synced, is none that we created.
+            Err(error) if matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem) => {}
+            Err(error) => return Err(StorageError::io("sync directory", directory, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Fills an array from the system's random generator, for the store at `path`.
+pub(crate) fn random<const N: usize>(path: &Path, io: &dyn Io) -> Result<[u8; N], StorageError> {
+    let mut bytes = [0; N];
+    io.random(&mut bytes).map_err(|error| StorageError::io("draw random bytes for", path, error))?;
+    Ok(bytes)
+}
+
+/// A random id that is not 0.
+pub(crate) fn nonzero(path: &Path, io: &dyn Io) -> Result<u64, StorageError> {
+    loop {
+        let id = u64::from_le_bytes(random(path, io)?);
+        if id != 0 {
+            return Ok(id);
+        }
+    }
+}
+
+/// Says what to do about errors that a person can cure.
+pub(crate) fn explain(path: &Path, error: StorageError) -> StorageError {
+    let StorageError::Io { source, .. } = &error else { return error };
+    let advice = match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "let the user that runs this read and write it, or name another directory"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or name another directory",
+        io::ErrorKind::NotADirectory => "name a directory",
+        io::ErrorKind::NotFound => "name the directory of a store, or allow it to be created",
+        _ => return error,
+    };
+    StorageError::Format { path: path.to_owned(), reason: format!("cannot be used ({error}): {advice}") }
+}

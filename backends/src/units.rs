@@ -1,0 +1,393 @@
+//! The record store over a medium of units: immutable units in revision order, and the manifest that names them.
+//!
+//! # Invariants
+//! - The units of the store are ascending and do not overlap: a revision finds its unit by binary search, and a box in
+//!   it by another. Nothing points into a unit, so units are replaced without touching anything else.
+//! - A unit is complete and durable before the manifest names it.
+//! - Readers hold the units they read: one that was replaced stays readable until they are done.
+//! - One lock orders changes; readers take another for the time of cloning a pointer.
+//!
+//! # Crash behaviour
+//! A flush, an installation and a rewriting are done when their manifest is durable, and did not happen before.
+//! What they left behind is removed at the next opening.
+
+pub(crate) mod codec;
+mod dead;
+pub(crate) mod medium;
+mod merge;
+mod reclaim;
+pub(crate) mod unit;
+
+use crate::place::StoreLock;
+use crate::poison::Poison;
+use codec::{Line, record_hash};
+use coffer_core::record::Record;
+use coffer_core::revision::Revision;
+use coffer_core::storage::{
+    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource,
+    StorageError,
+};
+use medium::Medium;
+use merge::merge;
+use parking_lot::{Mutex, RwLock};
+use reclaim::{Dead, Done, Job, Survey, plan};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
+use unit::{Sink, Unit, UnitWriter};
+
+/// A flush or a snapshot starts another unit beyond this, to bound the memory that its directory takes meanwhile.
+const UNIT_BYTES_MAX: u64 = 64 << 20;
+const UNIT_RECORDS_MAX: u64 = 256 << 10;
+
+/// The records of a store, in units on a medium.
+pub(crate) struct UnitRecords<M: Medium> {
+    medium: Arc<M>,
+    view: RwLock<View>,
+    dead: Mutex<Dead>,
+    writer: Mutex<Writer<M>>,
+    poison: Poison,
+    _lock: Arc<StoreLock>,
+}
+
+/// What readers see.
+#[derive(Clone)]
+struct View {
+    units: Arc<[Arc<Unit>]>,
+    checkpoint: Option<Checkpoint>,
+}
+
+struct Writer<M: Medium> {
+    /// The rewriting under way.
+    job: Option<Job<M::Sink>>,
+}
+
+impl<M: Medium> UnitRecords<M> {
+    /// The store that consists of these units.
+    pub(crate) fn new(
+        medium: Arc<M>,
+        units: Vec<Arc<Unit>>,
+        checkpoint: Option<Checkpoint>,
+        lock: Arc<StoreLock>,
+    ) -> Self {
+        Self {
+            medium,
+            view: RwLock::new(View { units: units.into(), checkpoint }),
+            dead: Mutex::default(),
+            writer: Mutex::new(Writer { job: None }),
+            poison: Poison::default(),
+            _lock: lock,
+        }
+    }
+
+    fn view(&self) -> View {
+        self.view.read().clone()
+    }
+
+    /// Swaps the list of units and the checkpoint, on the medium and then for readers.
+    fn swap(
+        &self,
+        units: Vec<Arc<Unit>>,
+        checkpoint: Option<Checkpoint>,
+        account: impl FnOnce(&mut Dead),
+    ) -> Result<(), StorageError> {
+        let written = self.medium.put_manifest(&units, checkpoint.as_ref());
+        self.poison.note(written)?;
+        // Marking takes the same two locks in this order, so no mark falls between the lists.
+        let mut dead = self.dead.lock();
+        *self.view.write() = View { units: units.into(), checkpoint };
+        account(&mut dead);
+        Ok(())
+    }
+
+    /// Writes records into new units, durably.
+    fn store(
+        &self,
+        next: &mut dyn FnMut() -> Result<Option<Arc<Record>>, StorageError>,
+    ) -> Result<Vec<Arc<Unit>>, StorageError> {
+        let mut stored = Vec::new();
+        let result = self.store_all(next, &mut stored);
+        if let Err(error) = result {
+            self.remove(&stored);
+            return Err(error);
+        }
+        Ok(stored)
+    }
+
+    fn store_all(
+        &self,
+        next: &mut dyn FnMut() -> Result<Option<Arc<Record>>, StorageError>,
+        stored: &mut Vec<Arc<Unit>>,
+    ) -> Result<(), StorageError> {
+        let mut building: Option<Building<M::Sink>> = None;
+        while let Some(record) = next().inspect_err(|_| self.abandon(&mut building))? {
+            let unit = match &mut building {
+                Some(unit) => unit,
+                None => building.insert(Building::new(self.medium.begin_unit()?)),
+            };
+            unit.push(record)?;
+            if unit.is_full() {
+                stored.extend(building.take().map(Building::finish).transpose()?);
+            }
+        }
+        stored.extend(building.map(Building::finish).transpose()?);
+        if stored.is_empty() { Ok(()) } else { self.medium.settle() }
+    }
+
+    /// Gives up a unit that will not be finished.
+    fn abandon(&self, building: &mut Option<Building<M::Sink>>) {
+        if let Some(unit) = building.take() {
+            self.medium.remove(unit.writer.id(), Weak::new());
+        }
+    }
+
+    fn remove(&self, units: &[Arc<Unit>]) {
+        units.iter().for_each(|unit| self.medium.remove(unit.entry.id, Arc::downgrade(unit)));
+    }
+
+    fn flush_all(&self, flush: Flush<'_>) -> Result<(), StorageError> {
+        let _alone = self.writer.lock();
+        let view = self.view();
+        let (last, first) = (view.units.last().map(|last| last.last), flush.records.first());
+        assert!(
+            first.is_none_or(|first| last < Some(first.revision)),
+            "flushed records lie above all before"
+        );
+        let mut records = flush.records.iter();
+        let added = self.store(&mut || Ok(records.next().cloned()))?;
+        let mut units = view.units.to_vec();
+        units.extend_from_slice(&added);
+        self.swap(units, Some(flush.checkpoint.clone()), |dead| {
+            added.iter().for_each(|unit| dead.stored(unit));
+        })
+    }
+
+    fn install_all(&self, checkpoint: &Checkpoint, stored: &[Arc<Unit>]) -> Result<(), StorageError> {
+        let mut writer = self.writer.lock();
+        let replaced = self.view().units;
+        self.swap(stored.to_vec(), Some(checkpoint.clone()), Dead::clear)?;
+        if let Some(job) = writer.job.take() {
+            job.discard(&*self.medium);
+        }
+        self.remove(&replaced);
+        Ok(())
+    }
+
+    /// Ends a rewriting: the manifest names its output instead of its inputs.
+    fn replace(&self, done: &Done) -> Result<u64, StorageError> {
+        let view = self.view();
+        let replaced = |unit: &Arc<Unit>| done.inputs.iter().any(|input| Arc::ptr_eq(input, unit));
+        let at = view.units.iter().position(replaced).unwrap_or(0);
+        let mut units: Vec<_> = view.units.iter().filter(|unit| !replaced(unit)).cloned().collect();
+        if let Some(output) = &done.output {
+            units.insert(at, output.clone());
+            if let Err(error) = self.medium.settle() {
+                self.remove(std::slice::from_ref(output));
+                return Err(error);
+            }
+        }
+        let later = units[at + usize::from(done.output.is_some())..].to_vec();
+        self.swap(units, view.checkpoint, |dead| dead.replaced(done, &later))?;
+        self.remove(&done.inputs);
+        let before: u64 = done.inputs.iter().map(|input| input.entry.bytes).sum();
+        Ok(before.saturating_sub(done.output.as_ref().map_or(0, |output| output.entry.bytes)))
+    }
+
+    /// The next rewriting, if there is anything to do.
+    fn next_job(&self) -> Result<Option<Job<M::Sink>>, StorageError> {
+        let units = self.view().units;
+        loop {
+            let (chosen, marked) = {
+                let dead = self.dead.lock();
+                let Some(chosen) = plan(&units, &dead) else { return Ok(None) };
+                let marked = units[chosen.clone()].iter().map(|unit| dead.all_in(unit)).collect();
+                (chosen, marked)
+            };
+            let inputs = &units[chosen.clone()];
+            let survey = Survey::of(&units[..chosen.start], inputs, marked)?;
+            match inputs {
+                [alone] if survey.is_pointless() => self.dead.lock().keep(alone, &survey),
+                _ => return Job::start(&*self.medium, inputs, survey).map(Some),
+            }
+        }
+    }
+
+    fn reclaim_slice(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
+        let mut writer = self.writer.lock();
+        let mut job = match writer.job.take() {
+            Some(job) => job,
+            None => match self.next_job()? {
+                Some(job) => job,
+                None => return self.medium.give_back(),
+            },
+        };
+        let (copied_bytes, copied_all) = match job.copy(copy_bytes_max) {
+            Ok(copied) => copied,
+            Err(error) => {
+                job.discard(&*self.medium);
+                return Err(error);
+            }
+        };
+        if !copied_all {
+            writer.job = Some(job);
+            return Ok(ReclaimProgress { freed_bytes: 0, copied_bytes, more: true });
+        }
+        let done = job.finish(&*self.medium)?;
+        let freed_bytes = self.replace(&done)?;
+        let more = plan(&self.view().units, &self.dead.lock()).is_some() || self.medium.has_garbage();
+        Ok(ReclaimProgress { freed_bytes, copied_bytes, more })
+    }
+
+    fn verify_unit(unit: &Arc<Unit>) -> Result<u64, StorageError> {
+        let mut hashes: Vec<(Revision, u64)> = Vec::with_capacity(unit.records as usize);
+        for number in 0..unit.boxes.len() {
+            let block = unit.read_box(number)?;
+            hashes.extend(block.records.iter().map(|record| (record.revision, record_hash(record))));
+        }
+        let mut lines = 0;
+        let mut wrong = None;
+        merge(std::slice::from_ref(unit), |_, _, line| {
+            lines += 1;
+            let revision = line.entry.revision;
+            let found = hashes.binary_search_by_key(&revision, |(revision, _)| *revision).ok();
+            if found.is_none_or(|at| hashes[at].1 != line.hash) {
+                wrong = Some(unit.wrong_record(revision, "another"));
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        match wrong {
+            Some(error) => Err(error),
+            None if lines != hashes.len() => Err(unit.malformed_directory(0, "another number of records")),
+            None => Ok(lines as u64),
+        }
+    }
+}
+
+/// A unit that is being written from records.
+struct Building<S> {
+    writer: UnitWriter<S>,
+    lines: Vec<(Arc<Record>, u32)>,
+}
+
+impl<S: Sink> Building<S> {
+    fn new(sink: S) -> Self {
+        Self { writer: UnitWriter::new(sink), lines: Vec::new() }
+    }
+
+    fn push(&mut self, record: Arc<Record>) -> Result<(), StorageError> {
+        let box_number = self.writer.push(&record)?;
+        self.lines.push((record, box_number));
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.writer.bytes() >= UNIT_BYTES_MAX || self.writer.records() >= UNIT_RECORDS_MAX
+    }
+
+    fn finish(mut self) -> Result<Arc<Unit>, StorageError> {
+        self.writer.end_records()?;
+        self.lines.sort_unstable_by(|(a, _), (b, _)| (&a.key, a.revision).cmp(&(&b.key, b.revision)));
+        for (record, box_number) in &self.lines {
+            self.writer.push_line(&record.key, &Line::of(record, *box_number))?;
+        }
+        Ok(Arc::new(self.writer.finish()?))
+    }
+}
+
+impl<M: Medium> Records for UnitRecords<M> {
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.view.read().checkpoint.clone()
+    }
+
+    fn flush(&self, flush: Flush<'_>) -> Result<(), StorageError> {
+        self.poison.check()?;
+        let flushed = self.flush_all(flush);
+        self.poison.note(flushed)
+    }
+
+    fn read(&self, revision: Revision) -> Result<Option<Arc<RecordBlock>>, StorageError> {
+        let units = self.view.read().units.clone();
+        let at = units.partition_point(|unit| unit.last < revision);
+        let Some(unit) = units.get(at) else { return Ok(None) };
+        let Some(number) = unit.box_number(revision) else { return Ok(None) };
+        let block = unit.read_box(number)?;
+        Ok(block.get(revision).is_some().then(|| Arc::new(block)))
+    }
+
+    fn scan(
+        &self,
+        first: i64,
+        last: i64,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let units = self.view.read().units.clone();
+        let from = units.partition_point(|unit| unit.last.main < first);
+        for unit in &units[from..] {
+            let start = unit.box_number(Revision::first(first)).unwrap_or(0);
+            for number in start..unit.boxes.len() {
+                if unit.boxes[number].first.main > last {
+                    return Ok(());
+                }
+                for record in &unit.read_box(number)?.records {
+                    if record.revision.main > last {
+                        return Ok(());
+                    }
+                    if record.revision.main >= first && visit(record).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &DirectoryEntry) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let units = self.view.read().units.clone();
+        merge(&units, |_, key, line| visit(key, &line.entry))
+    }
+
+    fn drop_revisions(&self, revisions: &[Revision]) {
+        let mut dead = self.dead.lock();
+        let units = self.view.read().units.clone();
+        revisions.iter().for_each(|revision| dead.mark(&units, *revision));
+    }
+
+    fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
+        self.poison.check()?;
+        self.reclaim_slice(copy_bytes_max)
+    }
+
+    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
+        self.poison.check()?;
+        let mut broken = false;
+        let stored = self.store(&mut || {
+            let next = source.next();
+            broken = next.is_err();
+            Ok(next?.map(Arc::new))
+        });
+        // A source that breaks leaves the medium as it was.
+        let stored = if broken { stored? } else { self.poison.note(stored)? };
+        let installed = self.install_all(checkpoint, &stored);
+        self.poison.note(installed)
+    }
+
+    fn verify(&self) -> Result<u64, StorageError> {
+        self.medium.verify()?;
+        self.view().units.iter().map(Self::verify_unit).sum()
+    }
+
+    fn stats(&self) -> RecordsStats {
+        let dead = self.dead.lock();
+        let units = self.view.read().units.clone();
+        let mut stats = RecordsStats { units: units.len() as u64, ..RecordsStats::default() };
+        for unit in units.iter() {
+            stats.disk_bytes += unit.entry.bytes;
+            stats.live_bytes += unit.entry.bytes.saturating_sub(dead.bytes_in(unit));
+        }
+        stats.disk_bytes = self.medium.disk_bytes(stats.disk_bytes);
+        stats
+    }
+}

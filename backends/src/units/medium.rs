@@ -1,0 +1,35 @@
+//! What a medium of units can do.
+
+use super::unit::{Sink, Unit};
+use coffer_core::storage::{Checkpoint, ReclaimProgress, StorageError};
+use std::sync::{Arc, Weak};
+
+/// The medium that holds the units of one store, and the manifest that says which of them count.
+pub(crate) trait Medium: Send + Sync + Sized + 'static {
+    /// What a unit is written to.
+    type Sink: Sink + Send;
+
+    /// Begins a unit. It counts for nothing before a manifest names it.
+    fn begin_unit(&self) -> Result<Self::Sink, StorageError>;
+
+    /// Called when units are finished and before a manifest names them.
+    fn settle(&self) -> Result<(), StorageError>;
+
+    /// Makes these units and this checkpoint the content, durably, all or nothing.
+    fn put_manifest(&self, units: &[Arc<Unit>], checkpoint: Option<&Checkpoint>) -> Result<(), StorageError>;
+
+    /// Gives up a unit that no manifest names. It stays readable as long as `readers` live.
+    fn remove(&self, id: u64, readers: Weak<Unit>);
+
+    /// Gives back some space of what was removed, if that does not happen by itself.
+    fn give_back(&self) -> Result<ReclaimProgress, StorageError>;
+
+    /// Whether [`give_back`](Self::give_back) has something to do now.
+    fn has_garbage(&self) -> bool;
+
+    /// Checks what is below the units.
+    fn verify(&self) -> Result<(), StorageError>;
+
+    /// Bytes on the medium, given those of all units.
+    fn disk_bytes(&self, units: u64) -> u64;
+}

@@ -3,5 +3,6 @@
 //!
 //! Absolute times mean little on a shared machine; processor time per operation and ratios within one run do.
 
+pub mod load;
 pub mod process;
 pub mod report;

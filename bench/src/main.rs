@@ -8,6 +8,7 @@ mod daemon;
 mod scenario;
 
 use clap::Parser;
+use coffer_bench::load::{Phase, Tally, repeat};
 use coffer_bench::report::{Meter, Report};
 use coffer_core::Error;
 use coffer_core::KeyRange;
@@ -15,13 +16,11 @@ use coffer_core::request::RangeRequest;
 use coffer_rpc::client::{Client, ClientConfig, ClientThread};
 use coffer_runtime::{Executor, block_on};
 use daemon::Daemon;
-use hdrhistogram::Histogram;
 use scenario::{Scenario, Worker};
 use std::error::Error as StdError;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Loads a Coffer daemon and measures it.
@@ -96,28 +95,24 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn StdError>> {
         .map(|number| {
             let client = clients[number % clients.len()].clone();
             let worker = Worker::new(arguments.scenario, prepared.clone(), client, number as u64);
-            executor.spawn(load(worker, Arc::clone(&phase)))
+            executor.spawn(repeat(worker, Arc::clone(&phase)))
         })
         .collect();
     std::thread::sleep(Duration::from_secs(arguments.warm_up_seconds));
     let events_before = prepared.events();
     let meter = Meter::start(daemon.pid())?;
-    phase.measuring.store(true, Ordering::Release);
+    phase.measure();
     std::thread::sleep(Duration::from_secs(arguments.seconds));
-    phase.measuring.store(false, Ordering::Release);
+    phase.pause();
+    let metered = meter.stop()?;
     let events = prepared.events() - events_before;
-    phase.ended.store(true, Ordering::Release);
+    phase.end();
 
-    let mut latencies = histogram();
-    let (mut ops, mut errors) = (0, 0);
+    let mut total = Tally::default();
     for task in tasks {
-        let tally = block_on(task)?;
-        latencies.add(&tally.latencies)?;
-        ops += tally.ops;
-        errors += tally.errors;
+        total.add(&block_on(task)?);
     }
-    let ops = if arguments.scenario.counts_events() { events } else { ops };
-    let report = meter.finish(ops, errors, &latencies)?;
+    let report = metered.report(&total, arguments.scenario.counts_events().then_some(events));
     executor.shutdown();
     Ok(Report {
         scenario: arguments.scenario.to_string(),
@@ -129,45 +124,6 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn StdError>> {
         round_trip_us,
         ..report
     })
-}
-
-/// Tells the callers what counts.
-#[derive(Debug, Default)]
-struct Phase {
-    measuring: AtomicBool,
-    ended: AtomicBool,
-}
-
-/// What one caller did while it counted.
-struct Tally {
-    latencies: Histogram<u64>,
-    ops: u64,
-    errors: u64,
-}
-
-/// Microseconds up to a minute, in three digits.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are ordered and three digits are allowed")
-}
-
-async fn load(mut worker: Worker, phase: Arc<Phase>) -> Tally {
-    let latencies = histogram();
-    let mut tally = Tally { latencies, ops: 0, errors: 0 };
-    while !phase.ended.load(Ordering::Acquire) {
-        let began = Instant::now();
-        let result = worker.operation().await;
-        if !phase.measuring.load(Ordering::Acquire) {
-            continue;
-        }
-        match result {
-            Ok(()) => {
-                tally.ops += 1;
-                tally.latencies.saturating_record(began.elapsed().as_micros() as u64);
-            }
-            Err(_) => tally.errors += 1,
-        }
-    }
-    tally
 }
 
 /// The median of 200 writes of 4 KiB, each with its `fdatasync`, over a file that was written before.

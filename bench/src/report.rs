@@ -1,7 +1,7 @@
 //! One line of JSON for a run.
 
+use crate::load::Tally;
 use crate::process;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::io;
 use std::time::{Duration, Instant};
@@ -69,24 +69,47 @@ impl Meter {
         Ok(Self { server, began: Instant::now(), server_cpu: process::cpu_time(server)?, client_cpu })
     }
 
-    /// Ends the measurement. `latencies` are in microseconds, one for each successful operation.
+    /// Ends the measurement; what it cost is told once the callers have told what they did.
     ///
     /// # Errors
     /// The server is gone.
-    pub fn finish(self, ops: u64, errors: u64, latencies: &Histogram<u64>) -> io::Result<Report> {
-        let elapsed = self.began.elapsed().as_secs_f64();
+    pub fn stop(self) -> io::Result<Metered> {
+        Ok(Metered {
+            elapsed: self.began.elapsed(),
+            server_cpu: process::cpu_time(self.server)? - self.server_cpu,
+            client_cpu: process::cpu_time(std::process::id())? - self.client_cpu,
+            server_rss_bytes: process::resident_bytes(self.server)?,
+            load_average: process::load_average(),
+        })
+    }
+}
+
+/// What a measurement cost.
+#[derive(Debug)]
+pub struct Metered {
+    elapsed: Duration,
+    server_cpu: Duration,
+    client_cpu: Duration,
+    server_rss_bytes: u64,
+    load_average: f64,
+}
+
+impl Metered {
+    /// What each of the callers' operations cost, or each of `events` where the callers only cause them.
+    pub fn report(self, tally: &Tally, events: Option<u64>) -> Report {
+        let ops = events.unwrap_or(tally.ops);
         let per_op = |total: Duration| total.as_secs_f64() * 1e6 / ops.max(1) as f64;
-        let server_cpu_us = per_op(process::cpu_time(self.server)? - self.server_cpu);
-        let client_cpu_us = per_op(process::cpu_time(std::process::id())? - self.client_cpu);
-        Ok(Report {
+        let (server_cpu_us, client_cpu_us) = (per_op(self.server_cpu), per_op(self.client_cpu));
+        let latencies = &tally.latencies;
+        Report {
             scenario: String::new(),
             clients: 0,
             connections: 0,
             value_bytes: 0,
             keys: 0,
             ops,
-            errors,
-            ops_per_s: ops as f64 / elapsed,
+            errors: tally.errors,
+            ops_per_s: ops as f64 / self.elapsed.as_secs_f64(),
             p50_us: latencies.value_at_quantile(0.5),
             p90_us: latencies.value_at_quantile(0.9),
             p99_us: latencies.value_at_quantile(0.99),
@@ -94,10 +117,10 @@ impl Meter {
             server_cpu_us,
             client_cpu_us,
             cpu_ratio: server_cpu_us / client_cpu_us.max(f64::MIN_POSITIVE),
-            server_rss_mib: process::resident_bytes(self.server)? as f64 / (1 << 20) as f64,
-            load_average: process::load_average(),
+            server_rss_mib: self.server_rss_bytes as f64 / (1 << 20) as f64,
+            load_average: self.load_average,
             fdatasync_us: 0,
             round_trip_us: 0,
-        })
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use clap::ValueEnum;
+use coffer_bench::load::{Caller, key, value};
 use coffer_core::request::{
     Compare, CompareResult, CompareTarget, LeaseGrantRequest, PutRequest, RangeRequest, TxnOp, TxnRequest,
 };
@@ -103,10 +104,6 @@ impl Prepared {
     }
 }
 
-fn key(number: u64) -> Bytes {
-    format!("/registry/pods/ns-{:04}/web-{number:012}", number / 1000).into()
-}
-
 /// Loads the keys and starts the watchers.
 pub(crate) async fn prepare(
     scenario: Scenario,
@@ -114,8 +111,7 @@ pub(crate) async fn prepare(
     clients: Arc<[Client]>,
     executor: &Executor,
 ) -> Result<Prepared, Error> {
-    let mut random = SmallRng::seed_from_u64(1);
-    let value: Bytes = (0..setup.value_bytes).map(|_| random.random::<u8>()).collect();
+    let value = value(setup.value_bytes);
     let prepared = Prepared { setup, value, events: Arc::default() };
     if scenario == Scenario::LeaseExpiry {
         grant_leases(setup.keys, &clients).await?;
@@ -217,8 +213,53 @@ impl Worker {
         Self { scenario, prepared, client, number, random, lease: LeaseId::NONE, mod_revision: 0 }
     }
 
-    /// One operation.
-    pub(crate) async fn operation(&mut self) -> Result<(), Error> {
+    async fn put(&mut self, key: Bytes) -> Result<(), Error> {
+        let value = self.prepared.value.clone();
+        self.client.put(PutRequest { key, value, ..PutRequest::default() }).await.map(drop)
+    }
+
+    async fn read_one(&mut self, serializable: bool) -> Result<(), Error> {
+        let number = self.random.random_range(0..self.prepared.setup.keys.max(1));
+        let request = RangeRequest { serializable, ..RangeRequest::new(KeyRange::single(key(number))) };
+        self.client.range(request).await.map(drop)
+    }
+
+    async fn compare_and_swap(&mut self) -> Result<(), Error> {
+        let key = key(self.number % self.prepared.setup.keys.max(1));
+        let range = KeyRange::single(key.clone());
+        let put = PutRequest { key, value: self.prepared.value.clone(), ..PutRequest::default() };
+        let request = TxnRequest {
+            compare: vec![Compare {
+                range: range.clone(),
+                result: CompareResult::Equal,
+                target: CompareTarget::Mod(self.mod_revision),
+            }],
+            success: vec![TxnOp::Put(put)],
+            failure: vec![TxnOp::Range(RangeRequest::new(range))],
+        };
+        let response = self.client.txn(request).await?;
+        self.mod_revision = match &response.responses[..] {
+            [coffer_core::request::TxnOpResponse::Range(found)] => {
+                found.kvs.first().map_or(0, |kv| kv.mod_revision)
+            }
+            _ => response.header.revision,
+        };
+        Ok(())
+    }
+
+    async fn keep_alive(&mut self) -> Result<(), Error> {
+        if self.lease.is_none() {
+            let request = LeaseGrantRequest { ttl_s: 600, ..LeaseGrantRequest::default() };
+            self.lease = self.client.lease_grant(request).await?.id;
+        }
+        self.client.lease_keep_alive(self.lease).await.map(drop)
+    }
+}
+
+impl Caller for Worker {
+    type Error = Error;
+
+    async fn operation(&mut self) -> Result<(), Error> {
         match self.scenario {
             Scenario::Put | Scenario::LeaseExpiry => {
                 let number = self.random.random_range(0..100_000);
@@ -260,47 +301,5 @@ impl Worker {
                 Ok(())
             }
         }
-    }
-
-    async fn put(&mut self, key: Bytes) -> Result<(), Error> {
-        let value = self.prepared.value.clone();
-        self.client.put(PutRequest { key, value, ..PutRequest::default() }).await.map(drop)
-    }
-
-    async fn read_one(&mut self, serializable: bool) -> Result<(), Error> {
-        let number = self.random.random_range(0..self.prepared.setup.keys.max(1));
-        let request = RangeRequest { serializable, ..RangeRequest::new(KeyRange::single(key(number))) };
-        self.client.range(request).await.map(drop)
-    }
-
-    async fn compare_and_swap(&mut self) -> Result<(), Error> {
-        let key = key(self.number % self.prepared.setup.keys.max(1));
-        let range = KeyRange::single(key.clone());
-        let put = PutRequest { key, value: self.prepared.value.clone(), ..PutRequest::default() };
-        let request = TxnRequest {
-            compare: vec![Compare {
-                range: range.clone(),
-                result: CompareResult::Equal,
-                target: CompareTarget::Mod(self.mod_revision),
-            }],
-            success: vec![TxnOp::Put(put)],
-            failure: vec![TxnOp::Range(RangeRequest::new(range))],
-        };
-        let response = self.client.txn(request).await?;
-        self.mod_revision = match &response.responses[..] {
-            [coffer_core::request::TxnOpResponse::Range(found)] => {
-                found.kvs.first().map_or(0, |kv| kv.mod_revision)
-            }
-            _ => response.header.revision,
-        };
-        Ok(())
-    }
-
-    async fn keep_alive(&mut self) -> Result<(), Error> {
-        if self.lease.is_none() {
-            let request = LeaseGrantRequest { ttl_s: 600, ..LeaseGrantRequest::default() };
-            self.lease = self.client.lease_grant(request).await?.id;
-        }
-        self.client.lease_keep_alive(self.lease).await.map(drop)
     }
 }

@@ -16,19 +16,18 @@ mod scenario;
 mod server;
 
 use clap::Parser;
+use coffer_bench::load::{Phase, Tally, repeat};
 use coffer_bench::report::{Meter, Report};
 use coffer_runtime::local::spawn;
 use coffer_runtime::{block_on, sleep};
-use hdrhistogram::Histogram;
 use scenario::{Prepared, Scenario, Setup, Worker};
 use serde::Serialize;
 use server::Server;
-use std::cell::Cell;
 use std::error::Error as StdError;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Loads servers of etcd's API and measures them.
 #[derive(Debug, Parser)]
@@ -177,91 +176,37 @@ fn print(line: &impl Serialize) -> Result<(), Box<dyn StdError>> {
     Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(line)?)?)
 }
 
-/// Tells the callers what counts.
-#[derive(Debug, Default)]
-struct Phase {
-    measuring: Cell<bool>,
-    ended: Cell<bool>,
-}
-
-/// What one caller did while it counted.
-struct Tally {
-    latencies: Histogram<u64>,
-    ops: u64,
-    errors: u64,
-}
-
 async fn one_round(
     arguments: &Arguments,
     setup: Setup,
     server: &Server,
     prepared: &Prepared,
 ) -> Result<Report, Box<dyn StdError>> {
-    let phase = Rc::new(Phase::default());
+    let phase = Arc::new(Phase::default());
     let mut tasks = Vec::new();
     for number in 0..arguments.clients {
         let worker = Worker::new(arguments.scenario, prepared.clone(), number).await?;
-        tasks.push(spawn(load(worker, phase.clone())));
+        tasks.push(spawn(repeat(worker, Arc::clone(&phase))));
     }
     sleep(Duration::from_secs(1)).await;
     let events_before = prepared.events();
     let meter = Meter::start(server.pid())?;
-    phase.measuring.set(true);
+    phase.measure();
     sleep(Duration::from_secs(arguments.seconds)).await;
-    phase.measuring.set(false);
+    phase.pause();
+    let metered = meter.stop()?;
     let events = prepared.events() - events_before;
-    let mut total = Tally { latencies: histogram(), ops: 0, errors: 0 };
-    let metered = |total: &Tally, ops| meter.finish(ops, total.errors, &total.latencies);
-    // The processor time is read before the callers are collected, the latencies after.
-    let cpu = metered(&total, 1)?;
-    phase.ended.set(true);
+    phase.end();
+    let mut total = Tally::default();
     for task in tasks {
-        let tally = task.await?;
-        total.latencies.add(&tally.latencies)?;
-        total.ops += tally.ops;
-        total.errors += tally.errors;
+        total.add(&task.await?);
     }
-    let ops = if arguments.scenario.counts_events() { events } else { total.ops };
-    let per_op = |of_one: f64| of_one / ops.max(1) as f64;
     Ok(Report {
         scenario: arguments.scenario.to_string(),
         clients: arguments.clients,
         connections: setup.connections,
         value_bytes: setup.value_bytes,
         keys: setup.keys,
-        ops,
-        errors: total.errors,
-        ops_per_s: cpu.ops_per_s * ops as f64,
-        p50_us: total.latencies.value_at_quantile(0.5),
-        p90_us: total.latencies.value_at_quantile(0.9),
-        p99_us: total.latencies.value_at_quantile(0.99),
-        p999_us: total.latencies.value_at_quantile(0.999),
-        server_cpu_us: per_op(cpu.server_cpu_us),
-        client_cpu_us: per_op(cpu.client_cpu_us),
-        ..cpu
+        ..metered.report(&total, arguments.scenario.counts_events().then_some(events))
     })
-}
-
-/// Microseconds up to a minute, in three digits.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are ordered and three digits are allowed")
-}
-
-async fn load(mut worker: Worker, phase: Rc<Phase>) -> Tally {
-    let mut tally = Tally { latencies: histogram(), ops: 0, errors: 0 };
-    while !phase.ended.get() {
-        let began = Instant::now();
-        let result = worker.operation().await;
-        if !phase.measuring.get() {
-            continue;
-        }
-        match result {
-            Ok(()) => {
-                tally.ops += 1;
-                tally.latencies.saturating_record(began.elapsed().as_micros() as u64);
-            }
-            Err(_) => tally.errors += 1,
-        }
-    }
-    tally
 }

@@ -4,6 +4,7 @@ use super::client::{Answers, Connection, Requests};
 use super::server::Server;
 use bytes::Bytes;
 use clap::ValueEnum;
+use coffer_bench::load::{Caller, key, value};
 use coffer_etcd::proto::etcdserverpb::*;
 use coffer_runtime::local::spawn;
 use compare::{CompareResult, CompareTarget, TargetUnion};
@@ -102,18 +103,13 @@ impl Prepared {
     }
 }
 
-fn key(number: u64) -> Bytes {
-    format!("/registry/pods/ns-{:04}/web-{number:012}", number / 1000).into()
-}
-
 /// Connects, loads the keys and starts the watchers.
 pub(crate) async fn prepare(scenario: Scenario, setup: Setup, server: &Server) -> io::Result<Prepared> {
     let mut connections = Vec::new();
     for _ in 0..setup.connections {
         connections.push(Connection::open(server.address()).await?);
     }
-    let mut random = SmallRng::seed_from_u64(1);
-    let value = (0..setup.value_bytes).map(|_| random.random::<u8>()).collect();
+    let value = value(setup.value_bytes);
     let prepared = Prepared { setup, value, connections: connections.into(), events: Rc::default() };
     let mut pending = FuturesUnordered::new();
     for number in 0..setup.keys {
@@ -232,38 +228,6 @@ impl Worker {
         Ok(Self { scenario, prepared, connection, number, random, lease, mod_revision: 0, stream })
     }
 
-    /// One operation.
-    pub(crate) async fn operation(&mut self) -> io::Result<()> {
-        match self.scenario {
-            Scenario::Put => {
-                let number = self.random.random_range(0..100_000);
-                self.put(key(number)).await
-            }
-            Scenario::RangeOne => self.read_one(false).await,
-            Scenario::RangeOneSerializable => self.read_one(true).await,
-            Scenario::RangePrefix => {
-                let group = self.random.random_range(0..self.prepared.setup.keys.max(1000) / 1000);
-                let request = RangeRequest {
-                    key: format!("/registry/pods/ns-{group:04}/").into(),
-                    range_end: format!("/registry/pods/ns-{group:04}0").into(),
-                    ..Default::default()
-                };
-                self.range(&request).await.map(drop)
-            }
-            Scenario::TxnCas => self.compare_and_swap().await,
-            Scenario::WatchFanout => self.put(format!("fanout/{:06}", self.number).into()).await,
-            Scenario::WatchMany => {
-                let number = self.random.random_range(0..self.prepared.setup.watchers.max(1) as u64);
-                self.put(key(number)).await
-            }
-            Scenario::LeaseKeepalive => self.keep_alive().await,
-            Scenario::Progress => match self.stream {
-                Some(_) => self.progress().await,
-                None => self.put("other".into()).await,
-            },
-        }
-    }
-
     async fn put(&mut self, key: Bytes) -> io::Result<()> {
         let request = PutRequest { key, value: self.prepared.value.clone(), ..Default::default() };
         put(&mut self.connection, &request).await
@@ -324,6 +288,41 @@ impl Worker {
                 Some(_) => {}
                 None => return Err(io::Error::other("the watch ended")),
             }
+        }
+    }
+}
+
+impl Caller for Worker {
+    type Error = io::Error;
+
+    async fn operation(&mut self) -> io::Result<()> {
+        match self.scenario {
+            Scenario::Put => {
+                let number = self.random.random_range(0..100_000);
+                self.put(key(number)).await
+            }
+            Scenario::RangeOne => self.read_one(false).await,
+            Scenario::RangeOneSerializable => self.read_one(true).await,
+            Scenario::RangePrefix => {
+                let group = self.random.random_range(0..self.prepared.setup.keys.max(1000) / 1000);
+                let request = RangeRequest {
+                    key: format!("/registry/pods/ns-{group:04}/").into(),
+                    range_end: format!("/registry/pods/ns-{group:04}0").into(),
+                    ..Default::default()
+                };
+                self.range(&request).await.map(drop)
+            }
+            Scenario::TxnCas => self.compare_and_swap().await,
+            Scenario::WatchFanout => self.put(format!("fanout/{:06}", self.number).into()).await,
+            Scenario::WatchMany => {
+                let number = self.random.random_range(0..self.prepared.setup.watchers.max(1) as u64);
+                self.put(key(number)).await
+            }
+            Scenario::LeaseKeepalive => self.keep_alive().await,
+            Scenario::Progress => match self.stream {
+                Some(_) => self.progress().await,
+                None => self.put("other".into()).await,
+            },
         }
     }
 }

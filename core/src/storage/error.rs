@@ -46,6 +46,12 @@ pub enum StorageError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// The store is sealed, and no key that opens it was given. Nothing was changed.
+    #[error("{reason}")]
+    Key {
+        /// What was given, why it does not open the store, and what to do.
+        reason: String,
+    },
     /// Another process has the store open.
     #[error("{} is in use{}", path.display(), owner.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
     InUse {
@@ -73,7 +79,9 @@ impl From<StorageError> for crate::Error {
     fn from(error: StorageError) -> Self {
         match &error {
             StorageError::Corrupt { .. } => Self::Corrupt(error.to_string()),
-            StorageError::Format { .. } | StorageError::InUse { .. } => Self::Open(error.to_string()),
+            StorageError::Format { .. } | StorageError::InUse { .. } | StorageError::Key { .. } => {
+                Self::Open(error.to_string())
+            }
             _ if error.is_no_space() => Self::Fatal(format!("{error}: free some space there")),
             StorageError::Io { .. } | StorageError::Poisoned { .. } => Self::Fatal(error.to_string()),
         }

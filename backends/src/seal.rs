@@ -29,8 +29,12 @@
 //!
 //! Integers are little-endian.
 
+mod key_error;
 mod secret;
+pub mod slots;
+pub mod source;
 
+pub use key_error::KeyError;
 pub use secret::{KEY_BYTES, SecretKey};
 
 use thiserror::Error;

@@ -60,6 +60,13 @@ impl SecretKey {
         key
     }
 
+    /// A key that `fill` writes, into zeros.
+    pub(crate) fn filled<E>(fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
+        let mut key = Self::zero();
+        fill(key.bytes_mut())?;
+        Ok(key)
+    }
+
     /// The bytes, for a cipher.
     ///
     /// # Panics

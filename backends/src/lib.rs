@@ -1,6 +1,7 @@
 //! Storage backends: what implements [`coffer_core::storage`] on a medium.
 //!
 //! - [`segment`]: flat files, a write-ahead log and immutable record segments.
+//! - [`sqlite`]: two SQLite databases.
 //! - [`seal`]: how stored bytes are authenticated, and the seam where encryption comes in.
 //! - [`io`]: the file seam, with the real file system and a simulated disk for crash and fault tests.
 //!
@@ -10,6 +11,7 @@
 //! Backends know core's storage traits and nothing above them: no socket, no consensus, no other backend.
 #![forbid(unsafe_code)]
 
+mod backend;
 mod format;
 mod groups;
 pub mod io;
@@ -17,6 +19,8 @@ mod place;
 mod poison;
 pub mod seal;
 pub mod segment;
+pub mod sqlite;
 mod units;
 
+pub use backend::Backend;
 pub use place::Identity;

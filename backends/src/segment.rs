@@ -21,6 +21,7 @@ mod log;
 mod manifest;
 mod records;
 
+use crate::Backend;
 use crate::format::corrupt;
 use crate::io::{Io, RealIo};
 use crate::place::{Identity, LOCK, StoreLock, create_directories, explain, nonzero, sync_way_to};
@@ -28,7 +29,8 @@ use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
 use directory::{Directory, Suffix, file_name, parse_name};
 use log::{LogConfig, SegmentLog};
-use manifest::{Manifest, SLOTS, Slots};
+pub(crate) use manifest::SLOTS;
+use manifest::{Manifest, Slots};
 use records::RecordFiles;
 use std::path::Path;
 use std::sync::Arc;
@@ -129,6 +131,9 @@ fn check_ours(directory: &Directory, create: bool) -> Result<(), StorageError> {
         return Ok(());
     }
     let path = directory.path().to_owned();
+    if Backend::of_names(&names) == Some(Backend::Sqlite) {
+        return Err(StorageError::Format { path, reason: Backend::Sqlite.holds() });
+    }
     if !create {
         let reason = "holds no store: name the directory of one, or allow it to be created".into();
         return Err(StorageError::Format { path, reason });

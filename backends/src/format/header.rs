@@ -2,12 +2,12 @@
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
-//! | 0 | 8 | magic: `COFFERLG` log, `COFFERRS` records, `COFFERMF` manifest |
+//! | 0 | 8 | magic: `COFFERLG` log, `COFFERRS` records, `COFFERMF` manifest, `COFFERSL` and `COFFERSS` SQLite |
 //! | 8 | 4 | format version, 1 |
 //! | 12 | 4 | CRC-32C of bytes 0 to 12: the version can be trusted whatever the rest looks like |
 //! | 16 | 16 | store id |
 //! | 32 | 8 | file id (of a manifest: its generation) |
-//! | 40 | 1 | file kind: 1 log, 2 records, 3 manifest |
+//! | 40 | 1 | file kind: 1 log, 2 records, 3 manifest, 4 log in SQLite, 5 records in SQLite |
 //! | 41 | 1 | algorithm of [`crate::seal`] |
 //! | 42 | 2 | zero |
 //! | 44 | 4 | data-key id |
@@ -37,6 +37,8 @@ pub(crate) enum FileKind {
     Log = 1,
     Records = 2,
     Manifest = 3,
+    SqliteLog = 4,
+    SqliteState = 5,
 }
 
 impl FileKind {
@@ -45,6 +47,8 @@ impl FileKind {
             Self::Log => b"COFFERLG",
             Self::Records => b"COFFERRS",
             Self::Manifest => b"COFFERMF",
+            Self::SqliteLog => b"COFFERSL",
+            Self::SqliteState => b"COFFERSS",
         }
     }
 }
@@ -150,6 +154,8 @@ fn kind_of(stored: u8) -> FileKind {
     match stored {
         1 => FileKind::Log,
         2 => FileKind::Records,
+        4 => FileKind::SqliteLog,
+        5 => FileKind::SqliteState,
         _ => FileKind::Manifest,
     }
 }

@@ -120,6 +120,11 @@ impl<A: GroupAt> Content<A> {
         true
     }
 
+    /// The group that holds the first entry.
+    pub(crate) fn first_group(&self) -> Option<&A> {
+        self.runs.front().map(|run| &run.at)
+    }
+
     /// Bytes of the groups that hold entries.
     pub(crate) fn group_bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.at.bytes()).sum()

@@ -32,7 +32,7 @@ use crate::units::unit::UnitEntry;
 use bytes::Bytes;
 use coffer_core::storage::{Checkpoint, LogId, StorageError};
 
-pub(super) const SLOTS: [&str; 2] = ["manifest.a", "manifest.b"];
+pub(crate) const SLOTS: [&str; 2] = ["manifest.a", "manifest.b"];
 const BODY_PIECE: u8 = 1;
 
 /// What the store consists of.

@@ -1,0 +1,236 @@
+//! Two SQLite databases in one directory: the log, and the records.
+//!
+//! - `log`: one sealed row per group, in `log.db`.
+//! - `records`, `manifest`: units of records as rows, in `state.db`.
+//! - `sealed`: what a sealed file is here, and its nonces.
+//! - `database`, `wal`: how SQLite is used, and what is looked at before it is.
+//!
+//! SQLite sees revisions, log indexes and sizes; everything else is in sealed blobs. `docs/formats.md` has the schema
+//! and the blobs byte by byte.
+//!
+//! # Invariants
+//! - One process has a store open: `LOCK` is locked for as long as either half lives.
+//! - Both databases are in WAL mode with `synchronous=FULL`: a commit that returned is durable. (For the records
+//!   `NORMAL` and a checkpoint would do; but a flush is one small transaction more, its WAL is the only thing to judge
+//!   after a crash, and a reader that is in the way of the checkpoint then costs nothing.)
+//! - The log is durable before the records, by the order in which core calls.
+//!
+//! # Crash behaviour
+//! Opening judges what a crash left in the WALs (see `wal`), reads both databases, and only then changes anything.
+//! Databases are made under another name; a store whose creation did not end is created again.
+
+mod database;
+mod log;
+mod manifest;
+mod records;
+mod sealed;
+mod wal;
+
+use crate::Backend;
+use crate::format::corrupt;
+use crate::format::header::FileKind;
+use crate::format::piece::append_piece;
+use crate::io::{Io, OpenMode, RealIo};
+use crate::place::{Identity, LOCK, StoreLock, create_directories, explain, nonzero, random, sync_way_to};
+use crate::units::UnitRecords;
+use coffer_core::storage::{Log, Records, StorageError};
+use database::{Access, Database};
+use log::{Base, SqliteLog, base_place};
+use manifest::{Manifest, UNITS_ROW, units_place};
+use records::RecordRows;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file of the log.
+const LOG: &str = "log.db";
+/// The file of the records; a directory that has it holds a store.
+pub(crate) const STATE: &str = "state.db";
+/// Begins the names of what is begun and not finished.
+const NEW: &str = "new.";
+/// The VFS of SQLite that keeps its file locks for the whole process.
+const VFS: &str = "unix-excl";
+
+/// How a store is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether a directory that holds no store becomes one.
+    pub create: bool,
+    /// Connections that are kept for reading, per database. Without any, reads take the writer's.
+    pub readers_max: usize,
+    /// The VFS that SQLite reaches its files by; for tests, which register one of their own.
+    pub vfs: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { create: true, readers_max: 4, vfs: VFS.into() }
+    }
+}
+
+/// A store that was opened. The halves share its lock and are closed by dropping them.
+pub struct SqliteStore {
+    /// What must be durable now.
+    pub log: Box<dyn Log>,
+    /// What may be durable later.
+    pub records: Arc<dyn Records>,
+    /// Who it is.
+    pub identity: Identity,
+}
+
+impl SqliteStore {
+    /// Opens the store in a directory of the file system, creating both if need be.
+    ///
+    /// # Errors
+    /// As [`open_on`](Self::open_on).
+    pub fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
+        Self::open_on(path, options, Arc::new(RealIo))
+    }
+
+    /// Opens the store in a directory that `io` reaches, and SQLite by the VFS of the options.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`] if another process (or another handle) has it open; [`StorageError::Format`] for a
+    /// directory that is no store, holds one of another backend, cannot be used, or is of another format version, with
+    /// what to do; [`StorageError::Corrupt`] for damage; or an I/O error.
+    pub fn open_on(path: &Path, options: &Options, io: Arc<dyn Io>) -> Result<Self, StorageError> {
+        let access = Access { vfs: options.vfs.clone(), readers_max: options.readers_max };
+        open(path, options.create, &access, io).map_err(|error| explain(path, error))
+    }
+}
+
+fn open(path: &Path, create: bool, access: &Access, io: Arc<dyn Io>) -> Result<SqliteStore, StorageError> {
+    create_directories(path, &*io, create)?;
+    check_ours(path, &*io, create)?;
+    let lock = Arc::new(StoreLock::take(path, &*io)?);
+    remove_unfinished(path, &*io)?;
+    let names = list(path, &*io)?;
+    if !names.iter().any(|name| name == STATE) {
+        found_store(path, access, &*io, &names)?;
+    } else if !names.iter().any(|name| name == LOG) {
+        return Err(corrupt(&path.join(LOG), 0, "the log of the store", "no such file"));
+    }
+    let file = |name: &str| path.join(name);
+    for name in [LOG, STATE] {
+        wal::recover(&*io, &file(name), &file(&format!("{NEW}{name}-wal")))?;
+    }
+    let state = Arc::new(Database::open(&file(STATE), access, &records::SCHEMA)?);
+    let rows = Arc::new(RecordRows::load(state, io.clone())?);
+    let units = rows.open_units()?;
+    let log = Arc::new(Database::open(&file(LOG), access, &log::SCHEMA)?);
+    let mut log = SqliteLog::load(log, rows.store_id(), io, lock.clone())?;
+    let manifest = rows.manifest();
+    let boot = log.begin(manifest.boot.saturating_add(1))?;
+    rows.begin(boot)?;
+    let identity = Identity {
+        store_id: rows.store_id(),
+        cluster_id: manifest.cluster_id,
+        member_id: manifest.member_id,
+        boot,
+    };
+    let checkpoint = rows.checkpoint();
+    let records = UnitRecords::new(rows, units, checkpoint, lock);
+    Ok(SqliteStore { log: Box::new(log), records: Arc::new(records), identity })
+}
+
+fn list(path: &Path, io: &dyn Io) -> Result<Vec<String>, StorageError> {
+    io.list(path).map_err(|error| StorageError::io("list", path, error))
+}
+
+/// Refuses a directory that holds something else, before anything in it changes.
+fn check_ours(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError> {
+    let names = list(path, io)?;
+    if names.iter().any(|name| name == STATE) {
+        return Ok(());
+    }
+    let refuse = |reason: String| Err(StorageError::Format { path: path.to_owned(), reason });
+    if Backend::of_names(&names) == Some(Backend::Segment) {
+        return refuse(Backend::Segment.holds());
+    }
+    if !create {
+        return refuse("holds no store: name the directory of one, or allow it to be created".into());
+    }
+    match names.iter().find(|name| !is_ours(name) && *name != "lost+found") {
+        None => Ok(()),
+        Some(name) => refuse(format!(
+            "is not empty and holds no store (found {name:?}): name an empty directory, or a new one"
+        )),
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    let of_log = name.strip_prefix(LOG).is_some_and(|rest| ["", "-wal", "-journal"].contains(&rest));
+    of_log || name == LOCK || name.starts_with(NEW)
+}
+
+fn remove_unfinished(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
+    for name in list(path, io)?.iter().filter(|name| name.starts_with(NEW)) {
+        let path = path.join(name);
+        io.remove(&path).map_err(|error| StorageError::io("remove", path, error))?;
+    }
+    Ok(())
+}
+
+/// Creates a store. The database of the records gets its name last.
+fn found_store(path: &Path, access: &Access, io: &dyn Io, names: &[String]) -> Result<(), StorageError> {
+    if names.iter().any(|name| name == LOG) {
+        remove_unused_log(path, access, io)?;
+    }
+    sync_way_to(path, io)?;
+    let store_id = random(path, io)?;
+    let manifest = Manifest {
+        cluster_id: nonzero(path, io)?,
+        member_id: nonzero(path, io)?,
+        boot: 0,
+        next_unit: 1,
+        checkpoint_generation: 0,
+        units: Vec::new(),
+    };
+    let insert = |table: &str| {
+        format!("INSERT INTO {table}(id, generation, sealed, piece) VALUES({UNITS_ROW}, 1, 1, ?1)")
+    };
+    let create =
+        |name: &str, kind, schema: &[&str], vacuum, row: String, place, text: &dyn Fn(&mut Vec<u8>)| {
+            let new = path.join(format!("{NEW}{name}"));
+            io.open(&new, OpenMode::Create).map_err(|error| StorageError::io("create", &new, error))?;
+            Database::create(&new, access, schema, vacuum, |connection| {
+                let (sealer, header, mut nonces) = sealed::new_file(kind, store_id, 1, &new, io)?;
+                let mut piece = Vec::new();
+                append_piece(&mut piece, &sealer, &mut nonces, place, text);
+                connection
+                    .execute("INSERT INTO sealed_files(id, header) VALUES(1, ?1)", [header])
+                    .and_then(|_| connection.execute(&row, [piece]))
+                    .map(|_| ())
+                    .map_err(|error| database::failure("create", &new, error))
+            })?;
+            let name = path.join(name);
+            io.rename(&new, &name).map_err(|error| StorageError::io("rename", &new, error))?;
+            io.sync_dir(path).map_err(|error| StorageError::io("sync directory", path, error))
+        };
+    let base = Base::fresh();
+    create(LOG, FileKind::SqliteLog, &log::SCHEMA, false, insert("base"), base_place(1), &|out| {
+        base.put(out)
+    })?;
+    let put = |out: &mut Vec<u8>| manifest.put(out);
+    create(STATE, FileKind::SqliteState, &records::SCHEMA, true, insert("manifest"), units_place(1), &put)?;
+    remove_unfinished(path, io)
+}
+
+/// Removes a log without records: right if the store was never opened, and damage otherwise.
+fn remove_unused_log(path: &Path, access: &Access, io: &dyn Io) -> Result<(), StorageError> {
+    let file = path.join(LOG);
+    let unused =
+        Database::open(&file, access, &log::SCHEMA).and_then(|database| log::is_unused(Arc::new(database)));
+    match unused {
+        Ok(true) => {}
+        Ok(false) => return Err(corrupt(&path.join(STATE), 0, "the records of the store", "no such file")),
+        Err(error) => return Err(error),
+    }
+    let remove = |name: PathBuf| match io.remove(&name) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StorageError::io("remove", name, error))
+        }
+        _ => Ok(()),
+    };
+    remove(wal::wal_path(&file))?;
+    remove(file)
+}

@@ -1,0 +1,252 @@
+//! One SQLite database: its connections, how they are set up, transactions, checkpoints, and SQLite's errors as ours.
+//!
+//! One connection writes; reads take others, so that none waits for a sync or a checkpoint. All are of this process:
+//! the VFS `unix-excl` holds the file lock of the process once and keeps the index of the WAL in memory of the heap.
+//! There is thus no `-shm` file and no memory mapping, and another process is kept out even if it ignores our `LOCK`.
+//! (`locking_mode=EXCLUSIVE` would do the same, but for a single connection only.)
+//!
+//! # Invariants
+//! - `synchronous=FULL`: a transaction is on the medium when its commit returned.
+//! - Checkpoints happen where this program says (`wal_autocheckpoint=0`), never when a connection closes: what a half
+//!   that failed left behind is judged at the next opening.
+//! - No read transaction outlives the call that reads a row, so that a checkpoint never waits for long.
+
+use super::wal::wal_path;
+use crate::format::corrupt;
+use crate::io::{Io, OpenMode};
+use coffer_core::storage::StorageError;
+use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Bytes of a database page.
+pub(super) const PAGE_BYTES: u64 = 8192;
+/// How long a checkpoint waits for readers, each of which reads one row.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How the connections of a store are opened.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) vfs: String,
+    /// Connections that are kept for reading; without any the writer's is used.
+    pub(super) readers_max: usize,
+}
+
+/// An open database.
+pub(super) struct Database {
+    path: PathBuf,
+    access: Access,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Database {
+    /// Makes a database in an empty file that exists, with this schema, and closes it. Its content is durable then.
+    pub(super) fn create(
+        path: &Path,
+        access: &Access,
+        schema: &[&str],
+        auto_vacuum: bool,
+        fill: impl FnOnce(&Connection) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let failed = |error| failure("create", path, error);
+        let connection = connect(path, access)?;
+        let vacuum = if auto_vacuum { "INCREMENTAL" } else { "NONE" };
+        let pragmas = format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum={vacuum};");
+        connection.execute_batch(&pragmas).map_err(failed)?;
+        set_up(&connection, access).map_err(failed)?;
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        for table in schema {
+            connection.execute_batch(table).map_err(failed)?;
+        }
+        fill(&connection)?;
+        connection.execute_batch("COMMIT").map_err(failed)?;
+        truncate_wal(&connection).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Opens a database that [`create`](Self::create) made.
+    pub(super) fn open(path: &Path, access: &Access, schema: &[&str]) -> Result<Self, StorageError> {
+        let connection = connect(path, access)?;
+        set_up(&connection, access).map_err(|error| failure("open", path, error))?;
+        let database = Self {
+            path: path.to_owned(),
+            access: access.clone(),
+            writer: Mutex::new(connection),
+            readers: Mutex::default(),
+        };
+        database.check_schema(schema)?;
+        Ok(database)
+    }
+
+    fn check_schema(&self, schema: &[&str]) -> Result<(), StorageError> {
+        let found: Vec<String> = self.write("read the schema of", |connection| {
+            let mut statement = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY name")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })?;
+        if found == schema { Ok(()) } else { Err(self.corrupt("the schema of this format", "another")) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Damage, at no particular offset: SQLite does not say where rows stand.
+    pub(super) fn corrupt(&self, expected: impl Into<String>, found: impl Into<String>) -> StorageError {
+        corrupt(&self.path, 0, expected, found)
+    }
+
+    /// Runs statements on the writing connection.
+    pub(super) fn write<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StorageError> {
+        work(&self.writer.lock()).map_err(|error| failure(operation, &self.path, error))
+    }
+
+    /// Runs statements as one transaction, which is durable when this returns, or did not happen, or may or may not
+    /// have happened if its commit failed.
+    pub(super) fn transaction<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StorageError> {
+        let connection = self.writer.lock();
+        let done = connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
+            .and_then(|_| work(&connection))
+            .and_then(|done| connection.prepare_cached("COMMIT")?.execute([]).map(|_| done));
+        if done.is_err() && !connection.is_autocommit() {
+            // A failure of the rollback leaves a connection that fails every later transaction as well.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        done.map_err(|error| failure("commit", &self.path, error))
+    }
+
+    /// Reads on a connection that no writer holds up.
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StorageError> {
+        if self.access.readers_max == 0 {
+            return self.write("read", work);
+        }
+        let kept = self.readers.lock().pop();
+        let reader = match kept {
+            Some(reader) => reader,
+            None => {
+                let reader = connect(&self.path, &self.access)?;
+                set_up(&reader, &self.access)
+                    .and_then(|()| reader.pragma_update(None, "query_only", true))
+                    .map_err(|error| failure("open", &self.path, error))?;
+                reader
+            }
+        };
+        let done = work(&reader).map_err(|error| failure("read", &self.path, error))?;
+        let mut readers = self.readers.lock();
+        if readers.len() < self.access.readers_max {
+            readers.push(reader);
+        }
+        Ok(done)
+    }
+
+    /// Reads one row, if it is there.
+    pub(super) fn read_row<T>(
+        &self,
+        sql: &str,
+        id: i64,
+        take: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StorageError> {
+        self.read(|connection| connection.prepare_cached(sql)?.query_row([id], take).optional())
+    }
+
+    /// Copies what the WAL holds into the database, durably, as far as readers let it. The WAL is used again from its
+    /// start by the next transaction, or is cut to nothing.
+    pub(super) fn checkpoint(&self, truncate: bool) -> Result<(), StorageError> {
+        self.write("checkpoint", |connection| match truncate {
+            true => truncate_wal(connection),
+            false => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
+        })
+    }
+
+    /// Pages of the file, and how many of them are free.
+    pub(super) fn pages(&self) -> Result<(u64, u64), StorageError> {
+        self.read(|connection| {
+            let number = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+            Ok((number("PRAGMA page_count")? as u64, number("PRAGMA freelist_count")? as u64))
+        })
+    }
+
+    /// Bytes of the database and its WAL. (The database is not opened for that: closing it would give up the file locks
+    /// that this process holds.)
+    pub(super) fn bytes(&self, io: &dyn Io) -> Result<u64, StorageError> {
+        let wal = io.open(&wal_path(&self.path), OpenMode::Read).and_then(|file| file.len());
+        Ok(self.pages()?.0 * PAGE_BYTES + wal.unwrap_or(0))
+    }
+
+    /// Has SQLite check its own structures.
+    pub(super) fn check_integrity(&self) -> Result<(), StorageError> {
+        let found: Vec<String> = self.read(|connection| {
+            let mut statement = connection.prepare("PRAGMA integrity_check(3)")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })?;
+        if found == ["ok"] { Ok(()) } else { Err(self.corrupt("a sound database", found.join("; "))) }
+    }
+}
+
+fn connect(path: &Path, access: &Access) -> Result<Connection, StorageError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags_and_vfs(path, flags, access.vfs.as_str())
+        .map_err(|error| failure("open", path, error))
+}
+
+fn set_up(connection: &Connection, access: &Access) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    if access.readers_max == 0 {
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    }
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "cache_size", -4096)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let found = format!("journal mode {mode}, where WAL was asked for");
+        return Err(rusqlite::Error::InvalidParameterName(found));
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)
+}
+
+/// A checkpoint that readers hold up is done by the next one; what it should have copied is durable in the WAL.
+fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// SQLite's answer as ours. All statements are our own, so that an answer that a sound database cannot give is damage.
+pub(super) fn failure(operation: &'static str, path: &Path, error: rusqlite::Error) -> StorageError {
+    let found = error.to_string();
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
+        Some(ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
+        Some(ErrorCode::PermissionDenied) => io::ErrorKind::PermissionDenied,
+        Some(ErrorCode::OutOfMemory) => io::ErrorKind::OutOfMemory,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::FileLockingProtocolFailed) => {
+            io::ErrorKind::Other
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            return StorageError::InUse { path: path.to_owned(), owner: None };
+        }
+        _ => return corrupt(path, 0, "a sound database", found),
+    };
+    StorageError::io(operation, path, io::Error::new(kind, found))
+}

@@ -1,0 +1,443 @@
+//! The log as a database: one sealed row per group, and one row that says from where on they count.
+//!
+//! | table | column | content |
+//! |---|---|---|
+//! | `groups` | `sequence` | number of the group, without gaps |
+//! | | `sealed` | the sealed file of the blob |
+//! | | `piece` | kind 2: the steps of the group, see [`crate::groups::steps`]; sequence = offset = `sequence` |
+//! | `base` | `id` | 1 |
+//! | | `generation` | grows with each change |
+//! | | `sealed`, `piece` | kind 3: see below; offset 1, sequence = `generation` |
+//!
+//! The text of the base:
+//!
+//! | content | encoding |
+//! |---|---|
+//! | boot number | number |
+//! | first group that counts; a group that must be there, 0 if none | numbers |
+//! | whether the log was closed in order: then that group is the last one | 1 byte |
+//! | hard state: term; flags (1 voted, 2 vote committed); the vote | number, 1 byte, number |
+//! | purge watermark, a committed log id: present; term, index | 1 byte, numbers |
+//!
+//! # Invariants
+//! - A group is one transaction, and with it goes the purge that waits: one sync.
+//! - Entries at or below the watermark do not count, whatever groups still hold them; their rows go later, a few with
+//!   each group.
+//! - The hard state of the base is replaced by that of any group that counts.
+//!
+//! # Crash behaviour
+//! A group's transaction happened or did not. A WAL that rotted is told from a torn one; see [`super::wal`].
+
+use super::database::Database;
+use super::sealed::Sealed;
+use crate::format::header::FileKind;
+use crate::format::piece::PIECE_HEADER_BYTES;
+use crate::format::wire::{Malformed, Reader as WireReader, put_number};
+use crate::groups::content::{Content, GroupAt, Reader, assert_continues};
+use crate::groups::steps::{Step, each_step, entries_of, put_committed, put_ops};
+use crate::io::Io;
+use crate::place::StoreLock;
+use crate::poison::Poison;
+use crate::seal::Place;
+use bytes::Bytes;
+use coffer_core::storage::{HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
+use parking_lot::RwLock;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The tables of the log's database, by name.
+pub(super) const SCHEMA: [&str; 3] = [
+    "CREATE TABLE base(id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, sealed INTEGER NOT NULL, \
+     piece BLOB NOT NULL) STRICT",
+    "CREATE TABLE groups(sequence INTEGER PRIMARY KEY, sealed INTEGER NOT NULL, piece BLOB NOT NULL) STRICT",
+    super::sealed::SEALED_FILES,
+];
+
+const GROUP_PIECE: u8 = 2;
+const BASE_PIECE: u8 = 3;
+/// Longest text of a group: SQLite's blobs end at 10^9 bytes, and no group comes near.
+const GROUP_BYTES_MAX: usize = 900 << 20;
+/// Bytes of the WAL after which it is copied into the database.
+const CHECKPOINT_BYTES: u64 = 8 << 20;
+/// Rows of purged groups that go with each group.
+const DELETE_ROWS_MAX: i64 = 64;
+
+/// What is known of the log apart from its groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Base {
+    boot: u64,
+    /// The first group that counts.
+    first: u64,
+    /// A group that must be there; 0 if none.
+    known: u64,
+    /// Whether that is the last one.
+    closed: bool,
+    state: LogState,
+}
+
+impl Base {
+    /// Of a log that was just created.
+    pub(super) fn fresh() -> Self {
+        Self { first: 1, closed: true, ..Self::default() }
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        put_number(out, self.boot);
+        put_number(out, self.first);
+        put_number(out, self.known);
+        out.push(self.closed.into());
+        let hard = &self.state.hard_state;
+        put_number(out, hard.term);
+        out.push(u8::from(hard.voted_for.is_some()) | u8::from(hard.vote_committed) << 1);
+        put_number(out, hard.voted_for.unwrap_or(0));
+        for id in [self.state.purged, self.state.committed] {
+            out.push(id.is_some().into());
+            put_number(out, id.unwrap_or_default().term);
+            put_number(out, id.unwrap_or_default().index);
+        }
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = WireReader::new(text);
+        let (boot, first, known) = (reader.number()?, reader.number()?, reader.number()?);
+        let closed = reader.u8()? != 0;
+        let (term, flags, vote) = (reader.number()?, reader.u8()?, reader.number()?);
+        let hard_state =
+            HardState { term, voted_for: (flags & 1 != 0).then_some(vote), vote_committed: flags & 2 != 0 };
+        let mut id = || -> Result<Option<LogId>, Malformed> {
+            let present = reader.u8()? != 0;
+            let id = LogId { term: reader.number()?, index: reader.number()? };
+            Ok(present.then_some(id))
+        };
+        let (purged, committed) = (id()?, id()?);
+        if !reader.is_empty() {
+            return Err(Malformed);
+        }
+        let state = LogState { purged, last: purged, hard_state, committed };
+        Ok(Self { boot, first, known, closed, state })
+    }
+}
+
+/// Where the base stands.
+pub(super) fn base_place(generation: i64) -> Place {
+    Place { kind: BASE_PIECE, offset: 1, sequence: generation as u64 }
+}
+
+fn group_place(sequence: u64) -> Place {
+    Place { kind: GROUP_PIECE, offset: sequence, sequence }
+}
+
+/// The rows of the log.
+pub(super) struct Groups {
+    database: Arc<Database>,
+    sealed: Sealed,
+}
+
+/// The row of one group.
+#[derive(Clone)]
+struct Row {
+    groups: Arc<Groups>,
+    sequence: u64,
+    bytes: u32,
+}
+
+impl Row {
+    fn name(&self) -> String {
+        format!("log group {}", self.sequence)
+    }
+}
+
+impl GroupAt for Row {
+    fn is(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.into()
+    }
+
+    fn entries(&self, indexes: Range<u64>) -> Result<Option<Vec<LogEntry>>, StorageError> {
+        let sql = "SELECT sealed, piece FROM groups WHERE sequence = ?1";
+        let row = self.groups.database.read_row(sql, self.sequence as i64, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+        })?;
+        let Some((sealed, mut piece)) = row else { return Ok(None) };
+        self.groups.sealed.open(sealed, group_place(self.sequence), &mut piece)?;
+        let body = Bytes::from(piece).slice(PIECE_HEADER_BYTES..);
+        let malformed = |_| self.groups.database.corrupt(self.name(), "malformed log operations");
+        entries_of(&body, &indexes).map(Some).map_err(malformed)
+    }
+
+    fn missing(&self) -> StorageError {
+        self.groups.database.corrupt(self.name(), "no such row")
+    }
+}
+
+/// Whether a log was never in use.
+pub(super) fn is_unused(database: Arc<Database>) -> Result<bool, StorageError> {
+    let sql = "SELECT max(generation) = ?1 AND NOT EXISTS(SELECT 1 FROM groups) FROM base";
+    Ok(database.read_row(sql, 1, |row| row.get(0))?.unwrap_or(false))
+}
+
+/// The log of a [`SqliteStore`](super::SqliteStore).
+pub(super) struct SqliteLog {
+    groups: Arc<Groups>,
+    io: Arc<dyn Io>,
+    opened: LogState,
+    content: Arc<RwLock<Content<Row>>>,
+    poison: Poison,
+    boot: u64,
+    generation: i64,
+    /// The last group.
+    sequence: u64,
+    /// The first group that counts, as the base has it.
+    first: u64,
+    /// A watermark that the base does not have yet.
+    purge_waits: bool,
+    /// Whether rows before `first` are left.
+    has_purged_rows: bool,
+    /// Bytes written since the last checkpoint, about.
+    written: u64,
+    /// Whether it is in use, and is to be closed in order.
+    begun: bool,
+    _lock: Arc<StoreLock>,
+}
+
+impl SqliteLog {
+    /// Reads the log of the store `store_id`. Changes nothing before [`begin`](Self::begin).
+    pub(super) fn load(
+        database: Arc<Database>,
+        store_id: [u8; 16],
+        io: Arc<dyn Io>,
+        lock: Arc<StoreLock>,
+    ) -> Result<Self, StorageError> {
+        let sealed = Sealed::load(database.clone(), io.clone(), FileKind::SqliteLog, Some(store_id))?;
+        let sql = "SELECT generation, sealed, piece FROM base WHERE id = ?1";
+        let row = database.read_row(sql, 1, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let (generation, file, piece): (i64, i64, Vec<u8>) =
+            row.ok_or_else(|| database.corrupt("the base of the log", "no such row"))?;
+        let text = sealed.text(file, base_place(generation), piece)?;
+        let base =
+            Base::parse(&text).map_err(|_| database.corrupt("the base of the log", "a malformed one"))?;
+        let groups = Arc::new(Groups { database, sealed });
+        let mut content = Content::new(base.state);
+        // It lies behind what is known to be there, until that was read.
+        content.state.committed = None;
+        let sequence = replay(&groups, &base, &mut content)?;
+        if let Some(committed) = base.state.committed {
+            content.committed(committed);
+        }
+        Ok(Self {
+            groups,
+            io,
+            opened: content.state,
+            content: Arc::new(RwLock::new(content)),
+            poison: Poison::default(),
+            boot: base.boot,
+            generation,
+            sequence,
+            first: base.first,
+            purge_waits: false,
+            has_purged_rows: true,
+            written: 0,
+            begun: false,
+            _lock: lock,
+        })
+    }
+
+    /// Takes the next boot number, at least `boot_min`; from here on the log is in use.
+    pub(super) fn begin(&mut self, boot_min: u64) -> Result<u64, StorageError> {
+        self.boot = self.boot.saturating_add(1).max(boot_min);
+        let begun = self.write_base(false).and_then(|()| {
+            self.groups.sealed.prune("SELECT sealed FROM groups UNION SELECT sealed FROM base")?;
+            self.groups.database.checkpoint(true)
+        });
+        // A log that was not begun in full must not be closed as if it had been.
+        self.poison.note(begun)?;
+        self.begun = true;
+        Ok(self.boot)
+    }
+
+    /// The base as of now.
+    fn base(&self, first: u64, closed: bool) -> Base {
+        let state = self.content.read().state;
+        Base { boot: self.boot, first, known: self.sequence, closed, state }
+    }
+
+    fn sealed_base(&self, base: &Base) -> Result<(i64, i64, Vec<u8>), StorageError> {
+        let generation = self.generation + 1;
+        let writing = self.groups.sealed.current()?;
+        let piece = writing.seal(base_place(generation), |out| base.put(out))?;
+        Ok((generation, writing.id(), piece))
+    }
+
+    fn write_base(&mut self, closed: bool) -> Result<(), StorageError> {
+        let (generation, sealed, piece) = self.sealed_base(&self.base(self.first, closed))?;
+        self.groups.database.transaction(|connection| put_base(connection, generation, sealed, &piece))?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    fn write_group(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
+        let sequence = self.sequence + 1;
+        let writing = self.groups.sealed.current()?;
+        let piece = writing.seal(group_place(sequence), |body| {
+            put_ops(body, ops);
+            if let Some(committed) = committed {
+                put_committed(body, committed);
+            }
+        })?;
+        assert!(
+            piece.len() <= GROUP_BYTES_MAX,
+            "a group of {} bytes is beyond what core may write",
+            piece.len()
+        );
+        let due = self.written > CHECKPOINT_BYTES;
+        let first = if self.purge_waits { self.first_needed() } else { self.first };
+        let base = match self.purge_waits || due {
+            true => Some(self.sealed_base(&self.base(first, false))?),
+            false => None,
+        };
+        let deletes = self.has_purged_rows && !self.purge_waits;
+        let deleted = self.groups.database.transaction(|connection| {
+            connection
+                .prepare_cached("INSERT INTO groups(sequence, sealed, piece) VALUES(?1, ?2, ?3)")?
+                .execute((sequence as i64, writing.id(), piece.as_slice()))?;
+            if let Some((generation, sealed, piece)) = &base {
+                put_base(connection, *generation, *sealed, piece)?;
+            }
+            if !deletes {
+                return Ok(None);
+            }
+            let sql = "DELETE FROM groups WHERE sequence IN \
+                       (SELECT sequence FROM groups WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)";
+            connection.prepare_cached(sql)?.execute((first as i64, DELETE_ROWS_MAX)).map(Some)
+        })?;
+        if let Some((generation, ..)) = base {
+            self.generation = generation;
+            self.first = first;
+        }
+        self.has_purged_rows = self.purge_waits || deleted.map_or(self.has_purged_rows, |rows| rows > 0);
+        self.purge_waits = false;
+        self.sequence = sequence;
+        self.written += piece.len() as u64 + 4 * super::database::PAGE_BYTES;
+        let at = Row { groups: self.groups.clone(), sequence, bytes: piece.len() as u32 };
+        {
+            let mut content = self.content.write();
+            ops.iter().for_each(|op| content.operation(op, &at));
+            if let Some(committed) = committed {
+                content.committed(committed);
+            }
+        }
+        if due {
+            self.groups.database.checkpoint(false)?;
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// The first group that holds an entry that is not purged; the next one if there is none.
+    fn first_needed(&self) -> u64 {
+        self.content.read().first_group().map_or(self.sequence + 1, |at| at.sequence)
+    }
+
+    fn close(&mut self) -> Result<(), StorageError> {
+        self.poison.check()?;
+        if std::mem::take(&mut self.purge_waits) {
+            self.first = self.first_needed();
+        }
+        self.write_base(true)?;
+        self.groups.database.checkpoint(true)
+    }
+}
+
+fn put_base(
+    connection: &rusqlite::Connection,
+    generation: i64,
+    sealed: i64,
+    piece: &[u8],
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO base(id, generation, sealed, piece) VALUES(1, ?1, ?2, ?3)";
+    connection.prepare_cached(sql)?.execute((generation, sealed, piece)).map(|_| ())
+}
+
+/// Reads the groups that count; returns the last one.
+fn replay(groups: &Arc<Groups>, base: &Base, content: &mut Content<Row>) -> Result<u64, StorageError> {
+    let corrupt = |expected: String, found: &str| groups.database.corrupt(expected, found);
+    let mut sequence = base.first.saturating_sub(1);
+    let sql = "SELECT sequence, sealed, piece FROM groups WHERE sequence > ?1 ORDER BY sequence LIMIT 1";
+    loop {
+        let row = groups.database.read_row(sql, sequence as i64, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+        })?;
+        let Some((found, sealed, piece)) = row else { break };
+        if found as u64 != sequence + 1 {
+            return Err(corrupt(format!("log group {}", sequence + 1), "no such row"));
+        }
+        sequence += 1;
+        let at = Row { groups: groups.clone(), sequence, bytes: piece.len() as u32 };
+        let body = groups.sealed.text(sealed, group_place(sequence), piece)?;
+        let mut fits = true;
+        each_step(&body, |step| fits &= apply(content, &step, &at))
+            .map_err(|_| corrupt(at.name(), "malformed log operations"))?;
+        if !fits {
+            return Err(corrupt(at.name(), "entries that do not continue the log"));
+        }
+    }
+    if sequence < base.known || base.closed && sequence != base.known {
+        return Err(corrupt(format!("log group {}", base.known), "a log that ends elsewhere"));
+    }
+    Ok(sequence)
+}
+
+/// Takes a step of a group; `false` if it does not continue the log. What the watermark covers is passed over.
+fn apply(content: &mut Content<Row>, step: &Step, at: &Row) -> bool {
+    let purged = content.state.purged;
+    match step {
+        Step::Entry { id, .. } if purged.is_some_and(|purged| id.index <= purged.index) => return true,
+        Step::Entry { id, .. } if content.state.last.map_or(0, |last| last.index + 1) != id.index => {
+            return false;
+        }
+        Step::Truncate(after) if *after < purged => content.step(&Step::Truncate(purged), at),
+        step => content.step(step, at),
+    }
+    true
+}
+
+impl Log for SqliteLog {
+    fn state(&self) -> LogState {
+        self.opened
+    }
+
+    fn write(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
+        self.poison.check()?;
+        assert_continues(&self.content.read().state, ops);
+        let written = self.write_group(ops, committed);
+        self.poison.note(written)
+    }
+
+    fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
+        self.poison.check()?;
+        self.purge_waits |= self.content.write().purge(up_to);
+        Ok(())
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(Reader(self.content.clone()))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.groups.database.bytes(&*self.io).unwrap_or(0)
+    }
+}
+
+impl Drop for SqliteLog {
+    fn drop(&mut self) {
+        if self.begun
+            && self.poison.is_sound()
+            && let Err(error) = self.close()
+        {
+            tracing::warn!(%error, "the log could not be marked as closed; nothing acknowledged is lost");
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Units as rows.
+//!
+//! | table | column | content |
+//! |---|---|---|
+//! | `boxes`, `blocks` | `id` | id of the unit × 2^24 + number of the piece |
+//! | | `piece` | a box (kind 2) or a directory block (kind 3) of [`crate::units`]; offset = `id`, sequence = number |
+//! | `units` | `id` | id of the unit |
+//! | | `sealed` | the sealed file of all its pieces |
+//! | | `footer` | its footer (kind 4); offset = `id`, sequence 0 |
+//!
+//! Values stand in `boxes` only: opening reads `units`, the walk of the directory `blocks`.
+//!
+//! # Invariants
+//! - A unit's rows are written a mebibyte per transaction, and never changed. The manifest that names it comes last.
+//! - After each manifest the WAL is copied into the database and cut, so that what a crash leaves of it is one
+//!   transaction at most.
+//! - Rows of a unit that no manifest names go in slices, once nobody reads it.
+
+use super::database::{Database, PAGE_BYTES};
+use super::manifest::{
+    CHECKPOINT_ROW, Manifest, UNITS_ROW, checkpoint_place, parse_checkpoint, put_checkpoint, units_place,
+};
+use super::sealed::{Sealed, Writing};
+use crate::format::header::FileKind;
+use crate::format::piece::PIECE_HEADER_BYTES;
+use crate::format::wire::Malformed;
+use crate::io::Io;
+use crate::seal::{Place, Sealer, Tag};
+use crate::units::codec::{BOX_PIECE, FOOTER_PIECE};
+use crate::units::medium::Medium;
+use crate::units::unit::{Pieces, Sink, Unit, UnitEntry};
+use coffer_core::storage::{Checkpoint, ReclaimProgress, StorageError};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// The tables of the records' database, by name.
+pub(super) const SCHEMA: [&str; 5] = [
+    "CREATE TABLE blocks(id INTEGER PRIMARY KEY, piece BLOB NOT NULL) STRICT",
+    "CREATE TABLE boxes(id INTEGER PRIMARY KEY, piece BLOB NOT NULL) STRICT",
+    "CREATE TABLE manifest(id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, sealed INTEGER NOT NULL, \
+     piece BLOB NOT NULL) STRICT",
+    super::sealed::SEALED_FILES,
+    "CREATE TABLE units(id INTEGER PRIMARY KEY, sealed INTEGER NOT NULL, footer BLOB NOT NULL) STRICT",
+];
+
+/// Bits of a row's id that number the pieces of one unit.
+const NUMBER_BITS: u32 = 24;
+const WRITE_BYTES: usize = 1 << 20;
+/// Bytes of the WAL after which it is copied into the database in the middle of a unit.
+const CHECKPOINT_BYTES: u64 = 16 << 20;
+/// Rows that one slice of giving back deletes, and pages that it moves.
+const SLICE_ROWS: i64 = 256;
+const SLICE_PAGES: i64 = 512;
+
+fn row_id(unit: u64, number: u64) -> u64 {
+    assert!(number < 1 << NUMBER_BITS && unit < 1 << (62 - NUMBER_BITS), "ids of rows are of 62 bits");
+    unit << NUMBER_BITS | number
+}
+
+/// The table that holds pieces of this kind.
+fn table_of(kind: u8) -> &'static str {
+    if kind == BOX_PIECE { "boxes" } else { "blocks" }
+}
+
+/// The rows of all units, and the manifest.
+pub(super) struct RecordRows {
+    database: Arc<Database>,
+    sealed: Sealed,
+    io: Arc<dyn Io>,
+    manifest: Mutex<InForce>,
+    next_unit: AtomicU64,
+    /// Bytes written since the last checkpoint.
+    written: Arc<AtomicU64>,
+    /// Units that no manifest names, with their readers.
+    garbage: Mutex<Vec<(u64, Weak<Unit>)>>,
+}
+
+struct InForce {
+    generation: i64,
+    manifest: Manifest,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl RecordRows {
+    /// Reads the manifest. Changes nothing before [`begin`](Self::begin).
+    pub(super) fn load(database: Arc<Database>, io: Arc<dyn Io>) -> Result<Self, StorageError> {
+        let sealed = Sealed::load(database.clone(), io.clone(), FileKind::SqliteState, None)?;
+        let (generation, text) = manifest_row(&database, &sealed, UNITS_ROW)?;
+        let malformed = |what: &str| {
+            let what = what.to_owned();
+            let database = database.clone();
+            move |_: Malformed| database.corrupt(what, "a malformed one")
+        };
+        let manifest = Manifest::parse(&text).map_err(malformed("the manifest"))?;
+        let checkpoint = match manifest.checkpoint_generation {
+            0 => None,
+            expected => {
+                let (found, text) = manifest_row(&database, &sealed, CHECKPOINT_ROW)?;
+                if found != expected {
+                    return Err(database.corrupt(format!("checkpoint {expected}"), format!("{found}")));
+                }
+                Some(parse_checkpoint(&text).map_err(malformed("the checkpoint"))?)
+            }
+        };
+        let next_unit = AtomicU64::new(manifest.next_unit);
+        let manifest = Mutex::new(InForce { generation, manifest, checkpoint });
+        let (written, garbage) = (Arc::default(), Mutex::default());
+        Ok(Self { database, sealed, io, manifest, next_unit, written, garbage })
+    }
+
+    pub(super) fn store_id(&self) -> [u8; 16] {
+        self.sealed.store_id()
+    }
+
+    pub(super) fn manifest(&self) -> Manifest {
+        self.manifest.lock().manifest.clone()
+    }
+
+    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
+        self.manifest.lock().checkpoint.clone()
+    }
+
+    /// Opens the units that the manifest names.
+    pub(super) fn open_units(&self) -> Result<Vec<Arc<Unit>>, StorageError> {
+        self.manifest().units.into_iter().map(|entry| self.open_unit(entry).map(Arc::new)).collect()
+    }
+
+    fn open_unit(&self, entry: UnitEntry) -> Result<Unit, StorageError> {
+        let name = || format!("the footer of unit {}", entry.id);
+        let sql = "SELECT sealed, footer FROM units WHERE id = ?1";
+        let row = self
+            .database
+            .read_row(sql, entry.id as i64, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        let (file, mut footer) = row.ok_or_else(|| self.database.corrupt(name(), "no such row"))?;
+        self.sealed.open(file, footer_place(entry.id), &mut footer)?;
+        if footer[24..PIECE_HEADER_BYTES] != entry.footer_tag {
+            return Err(self.database.corrupt(name(), "another"));
+        }
+        let pieces = RowPieces { database: self.database.clone(), sealer: self.sealed.sealer(file)? };
+        let place = |_, number, _| entry.id << NUMBER_BITS | number;
+        Unit::new(entry, &footer[PIECE_HEADER_BYTES..], Box::new(pieces), place)
+            .map_err(|_| self.database.corrupt(name(), "a malformed one"))
+    }
+
+    /// Writes the manifest with a new boot number; with that the store is open. What a crash left is garbage.
+    pub(super) fn begin(&self, boot: u64) -> Result<(), StorageError> {
+        // What was read counts only once it is in the database for sure.
+        self.database.checkpoint(true)?;
+        let leftovers = self.leftovers()?;
+        self.change(|in_force| in_force.manifest.boot = boot)?;
+        self.sealed.prune("SELECT sealed FROM units UNION SELECT sealed FROM manifest")?;
+        self.garbage.lock().extend(leftovers.into_iter().map(|id| (id, Weak::new())));
+        self.database.checkpoint(true)
+    }
+
+    /// Units that have rows and that the manifest does not name.
+    fn leftovers(&self) -> Result<Vec<u64>, StorageError> {
+        let listed: Vec<u64> = self.manifest().units.iter().map(|entry| entry.id).collect();
+        let mut found = Vec::new();
+        for (table, bits) in [("boxes", NUMBER_BITS), ("blocks", NUMBER_BITS), ("units", 0)] {
+            let sql = format!("SELECT id FROM {table} WHERE id >= ?1 ORDER BY id LIMIT 1");
+            let mut next = 0;
+            while let Some(id) = self.database.read_row(&sql, next, |row| row.get::<_, i64>(0))? {
+                let unit = id as u64 >> bits;
+                if !listed.contains(&unit) && !found.contains(&unit) {
+                    found.push(unit);
+                }
+                next = (unit as i64 + 1) << bits;
+            }
+        }
+        // Their ids must not be used again while they are there.
+        let above = found.iter().max().map_or(0, |id| id + 1);
+        self.next_unit.fetch_max(above, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// Changes the manifest, durably. The checkpoint is written again only if it is another one.
+    fn change(&self, change: impl FnOnce(&mut InForce)) -> Result<(), StorageError> {
+        let in_force = &mut *self.manifest.lock();
+        let generation = in_force.generation + 1;
+        let mut next = InForce {
+            generation,
+            manifest: in_force.manifest.clone(),
+            checkpoint: in_force.checkpoint.clone(),
+        };
+        change(&mut next);
+        next.manifest.next_unit = self.next_unit.load(Ordering::Relaxed);
+        let writing = self.sealed.current()?;
+        let mut rows = Vec::new();
+        if let Some(checkpoint) = next.checkpoint.as_ref().filter(|_| next.checkpoint != in_force.checkpoint)
+        {
+            next.manifest.checkpoint_generation = generation;
+            let piece = writing.seal(checkpoint_place(generation), |out| put_checkpoint(out, checkpoint))?;
+            rows.push((CHECKPOINT_ROW, piece));
+        }
+        rows.push((UNITS_ROW, writing.seal(units_place(generation), |out| next.manifest.put(out))?));
+        self.database.transaction(|connection| {
+            let sql = "INSERT OR REPLACE INTO manifest(id, generation, sealed, piece) VALUES(?1, ?2, ?3, ?4)";
+            let mut insert = connection.prepare_cached(sql)?;
+            for (row, piece) in &rows {
+                insert.execute((row, generation, writing.id(), piece.as_slice()))?;
+            }
+            Ok(())
+        })?;
+        *in_force = next;
+        Ok(())
+    }
+
+    /// Copies the WAL into the database and cuts it.
+    fn checkpoint_wal(&self) -> Result<(), StorageError> {
+        self.written.store(0, Ordering::Relaxed);
+        self.database.checkpoint(true)
+    }
+
+    /// A unit of garbage that nobody reads.
+    fn next_garbage(&self) -> Option<u64> {
+        let garbage = self.garbage.lock();
+        garbage.iter().find(|(_, readers)| readers.strong_count() == 0).map(|(id, _)| *id)
+    }
+
+    /// Deletes some rows of a unit; returns whether none are left.
+    fn delete_some(connection: &Connection, unit: u64) -> rusqlite::Result<bool> {
+        let (first, behind) = ((unit << NUMBER_BITS) as i64, ((unit + 1) << NUMBER_BITS) as i64);
+        for table in ["boxes", "blocks"] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE id >= ?1 AND id < ?2 LIMIT ?3)"
+            );
+            if connection.prepare_cached(&sql)?.execute((first, behind, SLICE_ROWS))? > 0 {
+                return Ok(false);
+            }
+        }
+        connection.prepare_cached("DELETE FROM units WHERE id = ?1")?.execute([unit as i64])?;
+        Ok(true)
+    }
+
+    /// Whether so many pages are free that the file should shrink. Some are kept for what comes next.
+    fn has_free_pages(&self) -> Result<bool, StorageError> {
+        let (pages, free) = self.database.pages()?;
+        Ok(free * 8 > pages)
+    }
+
+    fn give_back_slice(&self) -> Result<(), StorageError> {
+        if let Some(unit) = self.next_garbage() {
+            let gone = self.database.transaction(|connection| Self::delete_some(connection, unit))?;
+            if gone {
+                self.garbage.lock().retain(|(id, _)| *id != unit);
+            }
+        } else if self.has_free_pages()? {
+            self.database.write("vacuum", |connection| {
+                let mut statement =
+                    connection.prepare(&format!("PRAGMA incremental_vacuum({SLICE_PAGES})"))?;
+                let mut rows = statement.query([])?;
+                while rows.next()?.is_some() {}
+                Ok(())
+            })?;
+        }
+        self.checkpoint_wal()
+    }
+}
+
+impl Drop for RecordRows {
+    fn drop(&mut self) {
+        // Everything is in the database already, unless a reader was in the way.
+        if let Err(error) = self.database.checkpoint(true) {
+            tracing::debug!(%error, "the write-ahead log of the records stays");
+        }
+    }
+}
+
+fn manifest_row(database: &Database, sealed: &Sealed, id: i64) -> Result<(i64, Vec<u8>), StorageError> {
+    let row: Option<(i64, i64, Vec<u8>)> = database.write("read", |connection| {
+        let sql = "SELECT generation, sealed, piece FROM manifest WHERE id = ?1";
+        connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+    })?;
+    let (generation, file, piece) =
+        row.ok_or_else(|| database.corrupt(format!("row {id} of the manifest"), "no such row"))?;
+    let place = if id == UNITS_ROW { units_place(generation) } else { checkpoint_place(generation) };
+    Ok((generation, sealed.text(file, place, piece)?))
+}
+
+fn footer_place(unit: u64) -> Place {
+    Place { kind: FOOTER_PIECE, offset: unit, sequence: 0 }
+}
+
+impl Medium for RecordRows {
+    type Sink = RowSink;
+
+    fn begin_unit(&self) -> Result<RowSink, StorageError> {
+        Ok(RowSink {
+            database: self.database.clone(),
+            written: self.written.clone(),
+            writing: self.sealed.current()?,
+            id: self.next_unit.fetch_add(1, Ordering::Relaxed),
+            bytes: 0,
+            rows: Vec::new(),
+            rows_bytes: 0,
+        })
+    }
+
+    fn settle(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn put_manifest(&self, units: &[Arc<Unit>], checkpoint: Option<&Checkpoint>) -> Result<(), StorageError> {
+        self.change(|next| {
+            next.manifest.units = units.iter().map(|unit| unit.entry).collect();
+            next.checkpoint = checkpoint.cloned();
+        })?;
+        self.checkpoint_wal()
+    }
+
+    fn remove(&self, id: u64, readers: Weak<Unit>) {
+        self.garbage.lock().push((id, readers));
+    }
+
+    fn give_back(&self) -> Result<ReclaimProgress, StorageError> {
+        if !self.has_garbage() {
+            return Ok(ReclaimProgress::default());
+        }
+        let before = self.database.pages()?.0;
+        self.give_back_slice()?;
+        let freed = before.saturating_sub(self.database.pages()?.0);
+        Ok(ReclaimProgress { freed_bytes: freed * PAGE_BYTES, copied_bytes: 0, more: self.has_garbage() })
+    }
+
+    fn has_garbage(&self) -> bool {
+        self.next_garbage().is_some() || self.has_free_pages().unwrap_or(false)
+    }
+
+    fn verify(&self) -> Result<(), StorageError> {
+        self.database.check_integrity()
+    }
+
+    fn disk_bytes(&self, units: u64) -> u64 {
+        self.database.bytes(&*self.io).unwrap_or(units).max(units)
+    }
+}
+
+/// The rows of one unit.
+struct RowPieces {
+    database: Arc<Database>,
+    sealer: Sealer,
+}
+
+impl Pieces for RowPieces {
+    fn read(&self, kind: u8, at: u64, piece: &mut [u8]) -> Result<(), StorageError> {
+        let sql = match kind {
+            BOX_PIECE => "SELECT piece FROM boxes WHERE id = ?1",
+            _ => "SELECT piece FROM blocks WHERE id = ?1",
+        };
+        let found = self.database.read_row(sql, at as i64, |row| {
+            let found = row.get_ref(0)?.as_blob()?;
+            if found.len() == piece.len() {
+                piece.copy_from_slice(found);
+            }
+            Ok(found.len())
+        })?;
+        match found {
+            Some(bytes) if bytes == piece.len() => Ok(()),
+            Some(bytes) => Err(self.corrupt(at, format!("{} bytes", piece.len()), &format!("{bytes} bytes"))),
+            None => Err(self.corrupt(at, "a row".into(), "no such row")),
+        }
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    fn corrupt(&self, at: u64, expected: String, found: &str) -> StorageError {
+        self.database.corrupt(format!("{expected} in row {at}"), found)
+    }
+}
+
+/// A unit that is being written.
+pub(super) struct RowSink {
+    database: Arc<Database>,
+    written: Arc<AtomicU64>,
+    writing: Arc<Writing>,
+    id: u64,
+    bytes: u64,
+    /// Rows that are yet to be written: kind, id, piece.
+    rows: Vec<(u8, u64, Vec<u8>)>,
+    rows_bytes: usize,
+}
+
+impl RowSink {
+    fn write(&mut self, footer: Option<&[u8]>) -> Result<(), StorageError> {
+        let (rows, id, sealed) = (std::mem::take(&mut self.rows), self.id, self.writing.id());
+        self.database.transaction(|connection| {
+            for (kind, id, piece) in &rows {
+                let sql = format!("INSERT INTO {}(id, piece) VALUES(?1, ?2)", table_of(*kind));
+                connection.prepare_cached(&sql)?.execute((*id as i64, piece.as_slice()))?;
+            }
+            if let Some(footer) = footer {
+                let sql = "INSERT INTO units(id, sealed, footer) VALUES(?1, ?2, ?3)";
+                connection.prepare_cached(sql)?.execute((id as i64, sealed, footer))?;
+            }
+            Ok(())
+        })?;
+        let bytes = std::mem::take(&mut self.rows_bytes) as u64;
+        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > CHECKPOINT_BYTES {
+            self.written.store(0, Ordering::Relaxed);
+            self.database.checkpoint(true)?;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for RowSink {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn put(
+        &mut self,
+        kind: u8,
+        number: u64,
+        fill: &dyn Fn(&mut Vec<u8>),
+    ) -> Result<(u64, u32), StorageError> {
+        let at = row_id(self.id, number);
+        let piece = self.writing.seal(Place { kind, offset: at, sequence: number }, fill)?;
+        let bytes = piece.len() as u32;
+        self.bytes += u64::from(bytes);
+        self.rows_bytes += piece.len();
+        self.rows.push((kind, at, piece));
+        if self.rows_bytes >= WRITE_BYTES {
+            self.write(None)?;
+        }
+        Ok((at, bytes))
+    }
+
+    fn finish(mut self, footer: &[u8]) -> Result<(UnitEntry, Box<dyn Pieces>), StorageError> {
+        let piece = self.writing.seal(footer_place(self.id), |out| out.extend_from_slice(footer))?;
+        let footer_tag: Tag = piece[24..PIECE_HEADER_BYTES].try_into().unwrap_or_default();
+        self.write(Some(&piece))?;
+        let entry = UnitEntry { id: self.id, bytes: self.bytes + piece.len() as u64, footer_tag };
+        let sealer = self.writing.sealer().clone();
+        Ok((entry, Box::new(RowPieces { database: self.database, sealer })))
+    }
+}

@@ -1,0 +1,192 @@
+//! Seals of what a database holds: SQLite sees sizes, revisions and indexes, and blobs that are sealed.
+//!
+//! What a file is to the segment backend is here a *sealed file*: a row of the table `sealed_files` whose `header` is
+//! the block of [`crate::format::header`], with a fresh salt. Each opening begins one, and another is begun long before
+//! its nonces end. A blob is one piece (see [`crate::format::piece`]) of a sealed file; its offset is the id of its row,
+//! so that a blob that was moved to another row, table, database or store does not open.
+//!
+//! # Invariants
+//! - The row of a sealed file is durable before a blob names it.
+//! - No nonce is used twice under one sealed file: one process at a time has it, as the current one, and never again.
+
+use super::database::Database;
+use crate::format::header::{FileKind, HeaderFault, open_header, seal_header};
+use crate::format::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
+use crate::format::unknown_version;
+use crate::io::Io;
+use crate::place::random;
+use crate::seal::{Algorithm, Nonces, Place, SealedFile, Sealer};
+use coffer_core::storage::StorageError;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The table of sealed files, in both databases.
+pub(super) const SEALED_FILES: &str =
+    "CREATE TABLE sealed_files(id INTEGER PRIMARY KEY, header BLOB NOT NULL) STRICT";
+
+/// Pieces that one sealed file takes. Its nonces would do for twice as many.
+const PIECES_MAX: u64 = 1 << 31;
+
+/// The sealed files of a database.
+pub(super) struct Sealed {
+    database: Arc<Database>,
+    io: Arc<dyn Io>,
+    kind: FileKind,
+    store_id: [u8; 16],
+    files: RwLock<BTreeMap<u64, Sealer>>,
+    current: Mutex<Option<Arc<Writing>>>,
+}
+
+/// A sealed file that blobs are written to.
+pub(super) struct Writing {
+    io: Arc<dyn Io>,
+    database: Arc<Database>,
+    id: u64,
+    sealer: Sealer,
+    nonces: Mutex<(Nonces, u64)>,
+}
+
+/// Makes the row of a sealed file: its sealer, the header, and its nonces after the header's.
+pub(super) fn new_file(
+    kind: FileKind,
+    store_id: [u8; 16],
+    id: u64,
+    database: &std::path::Path,
+    io: &dyn Io,
+) -> Result<(Sealer, Vec<u8>, Nonces), StorageError> {
+    let sealer = Sealer::new(SealedFile {
+        store_id,
+        file_id: id,
+        kind: kind as u8,
+        algorithm: Algorithm::Unsealed,
+        data_key_id: 0,
+        salt: random(database, io)?,
+    });
+    let mut nonces = Nonces::new(random(database, io)?);
+    let (header, _) = seal_header(&sealer, 0, nonces.draw(), &[]);
+    Ok((sealer, header.to_vec(), nonces))
+}
+
+impl Sealed {
+    /// Reads the sealed files of a database, which must be of the store `store_id` if one is given.
+    pub(super) fn load(
+        database: Arc<Database>,
+        io: Arc<dyn Io>,
+        kind: FileKind,
+        store_id: Option<[u8; 16]>,
+    ) -> Result<Self, StorageError> {
+        let rows: Vec<(i64, Vec<u8>)> = database.write("read", |connection| {
+            let mut statement = connection.prepare("SELECT id, header FROM sealed_files ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })?;
+        let mut files = BTreeMap::new();
+        let mut of_store = store_id;
+        for (id, header) in rows {
+            let header = open_header(&header, kind, 0).map_err(|fault| match fault {
+                HeaderFault::Version(version) => unknown_version(database.path(), version),
+                HeaderFault::Damaged(found) => {
+                    database.corrupt(format!("the header of sealed file {id}"), found)
+                }
+            })?;
+            let file = header.sealer.file();
+            if file.file_id != id as u64 || *of_store.get_or_insert(file.store_id) != file.store_id {
+                return Err(database.corrupt(format!("the header of sealed file {id}"), "that of another"));
+            }
+            files.insert(id as u64, header.sealer);
+        }
+        let Some(store_id) = of_store else {
+            return Err(database.corrupt("a sealed file", "none"));
+        };
+        Ok(Self { database, io, kind, store_id, files: RwLock::new(files), current: Mutex::default() })
+    }
+
+    pub(super) fn store_id(&self) -> [u8; 16] {
+        self.store_id
+    }
+
+    /// The sealed file that blobs are written to now. Begins one if there is none, or the last one is used up.
+    pub(super) fn current(&self) -> Result<Arc<Writing>, StorageError> {
+        let mut current = self.current.lock();
+        if let Some(writing) = current.as_ref().filter(|writing| writing.nonces.lock().1 < PIECES_MAX) {
+            return Ok(writing.clone());
+        }
+        let id = self.files.read().last_key_value().map_or(1, |(id, _)| id + 1);
+        let (sealer, header, nonces) =
+            new_file(self.kind, self.store_id, id, self.database.path(), &*self.io)?;
+        self.database.transaction(|connection| {
+            connection
+                .prepare_cached("INSERT INTO sealed_files(id, header) VALUES(?1, ?2)")?
+                .execute((id as i64, header.as_slice()))
+        })?;
+        self.files.write().insert(id, sealer.clone());
+        let writing = Writing {
+            io: self.io.clone(),
+            database: self.database.clone(),
+            id,
+            sealer,
+            nonces: Mutex::new((nonces, 0)),
+        };
+        Ok(current.insert(Arc::new(writing)).clone())
+    }
+
+    /// The sealer of a sealed file that a row names.
+    pub(super) fn sealer(&self, id: i64) -> Result<Sealer, StorageError> {
+        let sealer = u64::try_from(id).ok().and_then(|id| self.files.read().get(&id).cloned());
+        sealer.ok_or_else(|| self.database.corrupt(format!("sealed file {id}"), "none"))
+    }
+
+    /// Opens a blob of sealed file `id`; returns its text behind [`PIECE_HEADER_BYTES`].
+    pub(super) fn open(&self, id: i64, place: Place, piece: &mut [u8]) -> Result<(), StorageError> {
+        open_piece(piece, &self.sealer(id)?, place).map_err(|found| {
+            self.database.corrupt(format!("piece {} of row {}", place.kind, place.offset), found)
+        })
+    }
+
+    /// Opens a blob and returns its text.
+    pub(super) fn text(&self, id: i64, place: Place, mut piece: Vec<u8>) -> Result<Vec<u8>, StorageError> {
+        self.open(id, place, &mut piece)?;
+        Ok(piece.split_off(PIECE_HEADER_BYTES))
+    }
+
+    /// Forgets the sealed files that no row names, all of them from before this opening.
+    pub(super) fn prune(&self, used: &str) -> Result<(), StorageError> {
+        let current = self.current()?.id;
+        let sql = format!("DELETE FROM sealed_files WHERE id < ?1 AND id NOT IN ({used}) RETURNING id");
+        let gone: Vec<i64> = self.database.transaction(|connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map([current as i64], |row| row.get(0))?;
+            rows.collect()
+        })?;
+        let mut files = self.files.write();
+        gone.iter().for_each(|id| _ = files.remove(&(*id as u64)));
+        Ok(())
+    }
+}
+
+impl Writing {
+    /// As rows name it.
+    pub(super) fn id(&self) -> i64 {
+        self.id as i64
+    }
+
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// A sealed blob; `fill` appends its text.
+    pub(super) fn seal(
+        &self,
+        place: Place,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Vec<u8>, StorageError> {
+        let mut piece = Vec::new();
+        let (nonces, pieces) = &mut *self.nonces.lock();
+        // A copy of a running process must not repeat a nonce.
+        nonces.refresh(random(self.database.path(), &*self.io)?);
+        *pieces += 1;
+        append_piece(&mut piece, &self.sealer, nonces, place, fill);
+        Ok(piece)
+    }
+}

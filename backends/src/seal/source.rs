@@ -3,10 +3,11 @@
 //! - [`Passphrase`]: stretched by argon2id.
 //! - [`KeyFile`]: 32 bytes in a file that only its owner may read.
 //! - [`KeyCommand`]: an external program that wraps and unwraps.
+//! - [`KmsPlugin`]: a Kubernetes KMS v2 plugin behind a socket.
 //!
 //! A source makes a key for a new slot together with the [`Parameters`] that the slot stores in the clear, and finds the
-//! same key again from them. A passphrase and a key file are the key, in other words; a command is given a fresh
-//! random key for each slot to wrap, and what it answers are the parameters.
+//! same key again from them. A passphrase and a key file are the key, in other words; a command and a plugin are given a
+//! fresh random key for each slot to wrap, and what they answer are the parameters.
 //!
 //! # Invariants
 //! - What a slot's parameters say is never trusted beyond what a wrong key would do: they name no program that is run and
@@ -16,19 +17,25 @@
 
 mod command;
 mod key_file;
+mod kms;
 mod parameters;
 mod passphrase;
 mod secret_file;
 
 pub use command::KeyCommand;
 pub use key_file::KeyFile;
+pub use kms::KmsPlugin;
 pub use parameters::Parameters;
 pub use passphrase::{Argon2Cost, Passphrase};
 
 use super::key_error::KeyError;
 use super::secret::SecretKey;
 use super::slots::SlotKind;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use coffer_kms::Encrypted;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// A source of a key-encryption key.
 #[derive(Debug)]
@@ -40,6 +47,8 @@ pub enum KeySource {
     KeyFile(KeyFile),
     /// An external program.
     Command(KeyCommand),
+    /// A Kubernetes KMS v2 plugin.
+    Kms(KmsPlugin),
 }
 
 impl KeySource {
@@ -49,6 +58,7 @@ impl KeySource {
             Self::Passphrase(_) => SlotKind::Passphrase,
             Self::KeyFile(_) => SlotKind::KeyFile,
             Self::Command(_) => SlotKind::Command,
+            Self::Kms(_) => SlotKind::Kms,
         }
     }
 
@@ -61,6 +71,7 @@ impl KeySource {
         match self {
             Self::Passphrase(_) | Self::KeyFile(_) => Ok(None),
             Self::Command(command) => command.status().map(Some),
+            Self::Kms(plugin) => plugin.status().map(Some),
         }
     }
 
@@ -70,6 +81,7 @@ impl KeySource {
             Self::Passphrase(passphrase) => return passphrase.new_kek(),
             Self::KeyFile(file) => return Ok((Parameters::KeyFile, file.kek())),
             Self::Command(command) => command.new_kek(store_id)?,
+            Self::Kms(plugin) => plugin.new_kek()?,
         };
         if self.kek(&parameters, store_id)? != kek {
             let reason = "it does not unwrap what it has just wrapped: no slot was made for it";
@@ -88,6 +100,10 @@ impl KeySource {
             (Self::Command(command), Parameters::Command { key_id, wrapped, .. }) => {
                 command.unwrap(store_id, key_id, wrapped)
             }
+            (Self::Kms(plugin), Parameters::Kms { key_id, wrapped, annotations, .. }) => {
+                let (key_id, ciphertext) = (key_id.clone(), wrapped.clone());
+                plugin.decrypt(&Encrypted { key_id, ciphertext, annotations: annotations.clone() })
+            }
             _ => Err(KeyError::source(
                 self.to_string(),
                 format!("does not open slots of kind {}", parameters.kind()),
@@ -103,6 +119,15 @@ impl fmt::Display for KeySource {
             Self::Passphrase(passphrase) => f.write_str(passphrase.origin()),
             Self::KeyFile(file) => f.write_str(file.origin()),
             Self::Command(command) => f.write_str(command.origin()),
+            Self::Kms(plugin) => f.write_str(plugin.origin()),
         }
     }
+}
+
+/// A key as base64, to be sent, or to be found in what somebody says.
+fn encoded(key: &SecretKey) -> Zeroizing<String> {
+    // Large enough that it is not moved while it grows.
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    STANDARD.encode_string(key.expose(), &mut text);
+    text
 }

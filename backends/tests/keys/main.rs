@@ -3,6 +3,7 @@
 
 mod command;
 mod crash;
+mod kms;
 mod slots;
 mod sources;
 mod tampered;

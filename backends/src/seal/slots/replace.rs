@@ -9,8 +9,8 @@ use coffer_core::storage::StorageError;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Far more than all slots together need.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// More than all slots together can have: a slot of a plugin with as many annotations as are allowed has 40 KiB.
+const FILE_BYTES_MAX: u64 = 2 << 20;
 
 pub(super) fn read(io: &dyn Io, path: &Path) -> Result<Vec<u8>, StorageError> {
     let failed = |operation| move |error| StorageError::io(operation, path, error);

@@ -18,7 +18,7 @@
 
 mod process;
 
-use super::{KeyError, Parameters};
+use super::{KeyError, Parameters, encoded};
 use crate::seal::secret::{KEY_BYTES, SecretKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 const VERSION: u32 = 1;
 const KEY_ID_BYTES_MAX: usize = 1024;
 const WRAPPED_BYTES_MAX: usize = 16 << 10;
+const PROGRAM_BYTES_MAX: usize = 4096;
 const SAID_CHARACTERS_MAX: usize = 600;
 
 /// An external command that keeps the key.
@@ -73,11 +74,14 @@ impl KeyCommand {
     /// A program with its arguments.
     ///
     /// # Errors
-    /// There is no program.
+    /// There is no program, or its name is longer than a path can be.
     pub fn new(arguments: Vec<String>) -> Result<Self, KeyError> {
         let Some(program) = arguments.first().filter(|program| !program.is_empty()) else {
             return Err(KeyError::source("key command", "names no program"));
         };
+        if program.len() > PROGRAM_BYTES_MAX {
+            return Err(KeyError::source("key command", "has a program with too long a name"));
+        }
         let origin = format!("key command {program}");
         Ok(Self { arguments, timeout: Self::TIMEOUT, origin })
     }
@@ -205,12 +209,6 @@ impl<'a> Request<'a> {
         let store_id = format!("{:032x}", u128::from_be_bytes(*store_id));
         Self { version: VERSION, operation, store_id, key: None, key_id: None, wrapped: None }
     }
-}
-
-fn encoded(key: &SecretKey) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    STANDARD.encode_string(key.expose(), &mut text);
-    text
 }
 
 fn decoded(text: &str) -> Option<SecretKey> {

@@ -10,7 +10,7 @@
 //!
 //! # Invariants
 //! - The file is replaced as a whole: written beside, synced, renamed, directory synced. After a crash it is the old or
-//!   the new one.
+//!   the new one. What [`Slots::open`] has read is durable when it returns.
 //! - There is always a slot; the last one cannot be removed.
 //! - A key is tried by its check value, which commits to it, and never by whether a tag happens to verify.
 //! - A slot's wrap covers everything in the slot and the store's id; a MAC of the root key covers the whole table. Who does
@@ -88,10 +88,13 @@ impl Slots {
     /// to the directory, until [`unlock`](Self::unlock) has succeeded.
     ///
     /// # Errors
-    /// There are none, they are damaged, or another version wrote them.
+    /// There are none, they are damaged, another version wrote them, or the directory cannot be synced.
     pub fn open(io: Arc<dyn Io>, directory: &Path) -> Result<Self, KeyError> {
         let path = directory.join(SLOTS_FILE);
         let table = Table::decode(&replace::read(&*io, &path)?, &path)?;
+        // A process that was killed may have renamed the file and not synced the directory. Whoever has seen that a key is
+        // gone must not find it back after the next power cut.
+        replace::sync_directory(&*io, directory)?;
         Ok(Self { io, path, table })
     }
 

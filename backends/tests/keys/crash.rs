@@ -134,3 +134,19 @@ fn a_failing_disk_leaves_slots_that_can_be_changed_again() {
         }
     }
 }
+
+/// A process that is killed before the directory is synced leaves what a power cut may still undo.
+#[test]
+fn slots_that_were_seen_outlast_a_power_cut() {
+    let keys = Keys::new();
+    for seed in 0..SEEDS {
+        let mut case = Case::new(&keys);
+        // Create, write, sync, rename; the sync of the directory is the one that fails.
+        case.disk.arm(case.disk.counters().operations + 5, Fault::Eio);
+        assert!(case.slots.remove(&case.root, SlotId(2)).is_err());
+        case.disk.disarm();
+        assert!(case.changed(&keys, CHANGES[1]), "it was renamed");
+        case.disk.crash(seed);
+        assert!(case.changed(&keys, CHANGES[1]), "and whoever has seen it can rely on it");
+    }
+}

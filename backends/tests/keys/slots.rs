@@ -48,9 +48,9 @@ fn a_wrong_key_is_refused_and_changes_nothing() {
     let (mut slots, root) = create(&disk, &keys.key("a"));
     slots.add(&root, &passphrase("right"), "").unwrap();
     let before = disk.content(&Path::new(STORE).join(SLOTS_FILE));
-    let operations = disk.counters().operations;
 
     let slots = open(&disk);
+    let operations = disk.counters().operations;
     let error = slots.unlock(&keys.key("b")).unwrap_err();
     assert!(matches!(error, KeyError::WrongKey { kind: SlotKind::KeyFile, .. }), "{error}");
     let text = error.to_string();

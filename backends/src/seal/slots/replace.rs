@@ -39,5 +39,9 @@ pub(super) fn replace(io: &dyn Io, path: &Path, bytes: &[u8]) -> Result<(), Stor
     write_full(&*file, bytes, 0).map_err(failed("write"))?;
     file.sync_data().map_err(failed("fdatasync"))?;
     io.rename(&new, path).map_err(failed("rename"))?;
+    sync_directory(io, directory)
+}
+
+pub(super) fn sync_directory(io: &dyn Io, directory: &Path) -> Result<(), StorageError> {
     io.sync_dir(directory).map_err(|error| StorageError::io("sync directory", directory, error))
 }

@@ -2,7 +2,9 @@
 //!
 //! Each file has what a reader sees (the page cache) and what the medium holds. Writes dirty 512-byte sectors;
 //! a sync copies them to the medium. Directory operations wait in order for a sync of their directory.
-//! [`SimDisk::crash`] keeps an arbitrary, seed-chosen subset of what waits: torn, reordered, lost.
+//! [`SimDisk::crash`] keeps an arbitrary, seed-chosen subset of what waits: torn, reordered, lost. How much of it is
+//! drawn for each file, from nothing over nearly nothing, half and nearly everything to everything, because bugs hide
+//! at the ends. A sector that was written several times may stay as any of the last two of them left it.
 //!
 //! A failed sync behaves as Linux does: some sectors reached the medium, the others are no longer dirty although
 //! readers still see them, so that a later sync will not write them ("fsyncgate").
@@ -54,7 +56,7 @@ pub struct SimDisk {
     disk: Arc<Mutex<Disk>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Disk {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
@@ -77,11 +79,12 @@ struct Disk {
     random: Random,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     seen: Vec<u8>,
     durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
+    /// Sectors that wait for a sync, with what they held before the last write if that waited already.
+    dirty: BTreeMap<usize, Option<Vec<u8>>>,
     length_dirty: bool,
 }
 
@@ -137,8 +140,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
+    /// True `sixteenths` times of 16.
+    fn chance(&mut self, sixteenths: u64) -> bool {
+        self.next() % 16 < sixteenths
+    }
+
+    /// How much of what waits a crash keeps, in sixteenths.
+    fn share(&mut self) -> u64 {
+        [0, 1, 8, 8, 15, 16][(self.next() % 6) as usize]
     }
 }
 
@@ -204,6 +213,11 @@ impl SimDisk {
         self.disk.lock().crash(&mut Random(seed));
     }
 
+    /// Another disk that holds and waits for the same. Handles stay with the disk that they were opened on.
+    pub fn fork(&self) -> Self {
+        Self { disk: Arc::new(Mutex::new(self.disk.lock().clone())) }
+    }
+
     /// Sum of the lengths of all files.
     pub fn bytes(&self) -> u64 {
         self.disk.lock().bytes()
@@ -231,6 +245,7 @@ impl SimDisk {
         change(&mut inode.seen);
         inode.durable.clone_from(&inode.seen);
         inode.dirty.clear();
+        inode.length_dirty = false;
     }
 
     /// Flips one bit.
@@ -354,10 +369,11 @@ impl Disk {
             held.seen.resize(offset + taken, 0);
             held.length_dirty = true;
         }
-        held.seen[offset..offset + taken].copy_from_slice(&bytes[..taken]);
         if taken > 0 {
-            held.dirty.extend(offset / SECTOR_BYTES..=(offset + taken - 1) / SECTOR_BYTES);
+            (offset / SECTOR_BYTES..=(offset + taken - 1) / SECTOR_BYTES)
+                .for_each(|sector| held.mark(sector));
         }
+        held.seen[offset..offset + taken].copy_from_slice(&bytes[..taken]);
         match fault {
             Some(Fault::Crash | Fault::Eio) => Err(eio()),
             _ => Ok(taken),
@@ -371,7 +387,7 @@ impl Disk {
         }
         let held = self.inodes.get_mut(&inode).expect("a handle keeps its inode");
         held.seen.resize(bytes as usize, 0);
-        held.dirty.retain(|sector| sector * SECTOR_BYTES < bytes as usize);
+        held.dirty.retain(|sector, _| sector * SECTOR_BYTES < bytes as usize);
         held.length_dirty = true;
         if fault == Some(Fault::Crash) { Err(eio()) } else { Ok(()) }
     }
@@ -395,8 +411,9 @@ impl Disk {
     }
 
     fn crash(&mut self, random: &mut Random) {
+        let share = random.share();
         for change in std::mem::take(&mut self.pending) {
-            if random.coin() {
+            if random.chance(share) {
                 change.apply(&mut self.durable_names, &mut self.durable_directories);
             }
         }
@@ -420,36 +437,51 @@ impl Disk {
 }
 
 impl Inode {
+    /// Notes that a sector is about to be written.
+    fn mark(&mut self, sector: usize) {
+        let waits = self.dirty.contains_key(&sector);
+        let before = waits.then(|| self.seen[span(sector, self.seen.len())].to_vec());
+        self.dirty.insert(sector, before);
+    }
+
     fn keep_sector(&mut self, sector: usize) {
-        let start = sector * SECTOR_BYTES;
-        let end = (start + SECTOR_BYTES).min(self.seen.len());
-        if start >= end {
-            return;
+        let span = span(sector, self.seen.len());
+        if self.durable.len() < span.end {
+            self.durable.resize(span.end, 0);
         }
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
-        }
-        self.durable[start..end].copy_from_slice(&self.seen[start..end]);
+        self.durable[span.clone()].copy_from_slice(&self.seen[span]);
     }
 
     fn keep_all(&mut self) {
         self.durable.resize(self.seen.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
+        for sector in std::mem::take(&mut self.dirty).into_keys() {
             self.keep_sector(sector);
         }
         self.length_dirty = false;
     }
 
     fn keep_some(&mut self, random: &mut Random) {
-        if std::mem::take(&mut self.length_dirty) && random.coin() {
+        let share = random.share();
+        if std::mem::take(&mut self.length_dirty) && random.chance(share) {
             self.durable.resize(self.seen.len(), 0);
         }
-        for sector in std::mem::take(&mut self.dirty) {
-            if random.coin() {
-                self.keep_sector(sector);
+        for (sector, before) in std::mem::take(&mut self.dirty) {
+            if !random.chance(share) {
+                continue;
+            }
+            self.keep_sector(sector);
+            if let Some(before) = before.filter(|_| random.chance(4)) {
+                let span = span(sector, self.seen.len().min(sector * SECTOR_BYTES + before.len()));
+                self.durable[span.clone()].copy_from_slice(&before[..span.len()]);
             }
         }
     }
+}
+
+/// The bytes of a sector in a file of `length` bytes.
+fn span(sector: usize, length: usize) -> std::ops::Range<usize> {
+    let start = (sector * SECTOR_BYTES).min(length);
+    start..(start + SECTOR_BYTES).min(length)
 }
 
 fn eio() -> io::Error {

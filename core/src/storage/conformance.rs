@@ -19,6 +19,7 @@ mod model;
 mod random;
 mod restarts;
 mod rig;
+mod torture;
 mod world;
 
 pub use case::SuiteConfig;
@@ -43,6 +44,11 @@ pub use random::{
 pub use restarts::{
     a_broken_snapshot_changes_nothing, a_snapshot_is_all_or_nothing, a_snapshot_replaces_everything,
     everything_survives_a_purged_log,
+};
+
+pub use torture::{
+    CrashTally, Flip, FlipOutcome, MakeMedium, Medium, Region, cut_at_operation, flip_bits_of_a_store,
+    operations_of_script,
 };
 
 use super::StorageError;

@@ -36,30 +36,52 @@ fn flip_bits(make: Make<'_>, config: &SuiteConfig, crashed: bool) {
     });
 }
 
-fn check_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) {
+/// What came of a flipped bit that did no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Finding {
+    /// The store shows exactly what it promised.
+    Truth,
+    /// It shows an older state of the records, from which the log leads to the newest.
+    OlderRecords,
+    /// The last group of a log that was not closed in order passed for torn.
+    Torn,
+    /// It is refused, or a part of it is, with the file and the reason.
+    Refused,
+}
+
+/// Opens a store in which one bit was flipped, reads everything in it in every way, and says what came of it.
+///
+/// # Panics
+/// If the store shows something that was never true, or refuses without a file and a reason.
+pub(super) fn check_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
     let opened = match harness.open() {
         Ok(opened) => opened,
-        Err(error) => return check_refusal(&error, place),
+        Err(error) => {
+            check_refusal(&error, place);
+            return Finding::Refused;
+        }
     };
+    let mut finding = Finding::Truth;
     let state = match SeenLog::of(&*opened.log) {
         Ok(log) => {
-            let mut outcomes = world.log_outcomes();
-            if crashed {
-                outcomes.extend(world.log_outcomes_without_last_group());
+            let equals = |outcome: &LogModel| log.equals(outcome);
+            if !world.log_outcomes().iter().any(equals) {
+                let torn = crashed && world.log_outcomes_without_last_group().iter().any(equals);
+                assert!(torn, "with {place} flipped the log shows {:?}, which never was", log.state);
+                finding = Finding::Torn;
             }
-            let known = outcomes.iter().any(|outcome: &LogModel| log.equals(outcome));
-            assert!(known, "with {place} flipped the log shows {:?}, which never was", log.state);
             log.state
         }
         Err(error) => {
             check_refusal(&error, place);
+            finding = Finding::Refused;
             opened.log.state()
         }
     };
-    check_records(&opened, world, &state, place);
+    finding.max(check_records(&opened, world, &state, place))
 }
 
-fn check_records(opened: &Opened, world: &World, log: &LogState, place: &str) {
+fn check_records(opened: &Opened, world: &World, log: &LogState, place: &str) -> Finding {
     let seen = match SeenRecords::of(&*opened.records) {
         Ok(seen) => seen,
         Err(error) => {
@@ -69,15 +91,16 @@ fn check_records(opened: &Opened, world: &World, log: &LogState, place: &str) {
                 verified.is_err(),
                 "with {place} flipped reading fails ({error}) and verify sees nothing"
             );
-            return;
+            return Finding::Refused;
         }
     };
-    let Some(difference) = seen.difference(&world.records) else { return };
+    let Some(difference) = seen.difference(&world.records) else { return Finding::Truth };
     // An older state does no harm if the log still leads from there to the newest.
     let older = world.records_before.iter().map(|older| without_reclaimed(older, &world.records));
     let harmless =
         older.filter(|older| log.covers(older.applied())).any(|older| seen.difference(&older).is_none());
     assert!(harmless, "with {place} flipped the records show {difference}");
+    Finding::OlderRecords
 }
 
 /// An older state as it may look now: what was dropped since may be gone.

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 /// Steps of a script that is repeated with a fault at each of its operations.
-const SCRIPT_STEPS: usize = 40;
+pub(super) const SCRIPT_STEPS: usize = 40;
 /// Reads after which no further read is made to fail.
 const READS_MAX: u64 = 300;
 
@@ -133,7 +133,7 @@ fn for_each_strike(
 }
 
 /// The store holds what it must, works, and holds what it must again after an idle power cut.
-fn goes_on(harness: &mut dyn Harness, world: &mut World, rng: &mut SmallRng) {
+pub(super) fn goes_on(harness: &mut dyn Harness, world: &mut World, rng: &mut SmallRng) {
     must("recover and go on", run(harness, world, rng, 5));
     harness.crash(rng.random());
     must("recover once more", run(harness, world, rng, 0));

@@ -28,7 +28,7 @@ pub(super) enum Step {
 const RARE_KINDS: [u32; 5] = [70, 80, 85, 90, 97];
 
 /// What the store acknowledged, and what it may hold beyond that.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct World {
     /// The log as of the last group that was acknowledged.
     pub(super) log: LogModel,

@@ -1,1 +1,13 @@
-//! Tests that cross crates live in `tests/`; this library is empty.
+//! What the tests of the whole share, and what runs them for hours.
+//!
+//! - [`subjects`]: every kind of store, in one list.
+//! - [`node_cuts`]: a whole node under power cuts.
+//! - [`power`]: a file system of the kernel that loses what was not synced.
+//! - [`torture`]: pieces of long runs: power cuts and flipped bits, counted.
+//! - [`report`]: one line for each piece, and their sums.
+
+pub mod node_cuts;
+pub mod power;
+pub mod report;
+pub mod subjects;
+pub mod torture;

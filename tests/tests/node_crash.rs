@@ -1,239 +1,11 @@
-//! A whole node on a disk that loses power at any write, sync or rename: what was acknowledged is there afterwards,
-//! and nothing else than what was tried.
-//!
-//! Several callers write keys of their own, delete them, attach them to leases and compact; the disk fails at a random
-//! operation; what was not synced survives in an arbitrary part. Then the node is opened again (sometimes the power
-//! fails during that, too) and every key must show the last acknowledged change or the one that was under way, with
-//! the version that its history implies.
+//! A whole node on a disk that loses power at any write, sync or rename; see [`coffer_tests::node_cuts`].
 //!
 //! `COFFER_SEED` replays a seed, `COFFER_CASES` says how many seeds to try.
 
-use coffer_backends::io::{Fault, SimDisk};
-use coffer_backends::segment::{Options, SegmentStore};
-use coffer_core::node::{Node, NodeConfig};
-use coffer_core::request::{
-    CompactRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
-    RangeRequest, TxnOp, TxnRequest,
-};
-use coffer_core::{Error, KeyRange, LeaseId};
-use coffer_runtime::block_on;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use std::path::Path;
-use std::sync::Arc;
-use std::thread;
+use coffer_tests::node_cuts::{SimulatedPower, run};
+use coffer_tests::subjects::SUBJECTS;
 
-const CALLERS: usize = 4;
-const KEYS: usize = 6;
 const ROUNDS: usize = 6;
-
-/// What a key is known to be: as of the last acknowledged change, and after the one that may have happened.
-#[derive(Clone, Debug, Default)]
-struct Known {
-    acknowledged: Option<Pair>,
-    /// Set while a change is under way and after it failed; inner `None` for a deletion.
-    perhaps: Option<Option<Pair>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pair {
-    value: Vec<u8>,
-    version: i64,
-    lease: LeaseId,
-}
-
-/// One caller's view of its own keys, and what it was told of the store.
-#[derive(Clone, Debug)]
-struct Caller {
-    number: usize,
-    keys: Vec<Known>,
-    leases: Vec<LeaseId>,
-    revision: i64,
-    compact_revision: i64,
-}
-
-impl Caller {
-    fn new(number: usize) -> Self {
-        Self { number, keys: vec![Known::default(); KEYS], leases: vec![], revision: 0, compact_revision: 0 }
-    }
-
-    fn key(&self, key: usize) -> String {
-        format!("caller-{}/key-{key}", self.number)
-    }
-
-    /// Changes keys until something fails.
-    fn run(&mut self, node: &Node, random: &mut StdRng) -> Error {
-        loop {
-            if let Err(error) = self.step(node, random) {
-                return error;
-            }
-        }
-    }
-
-    fn step(&mut self, node: &Node, random: &mut StdRng) -> Result<(), Error> {
-        let key = random.random_range(0..KEYS);
-        match random.random_range(0..20) {
-            0 => {
-                let granted =
-                    block_on(node.lease_grant(LeaseGrantRequest { ttl_s: 100_000, id: LeaseId::NONE }))?;
-                self.leases.push(granted.id);
-            }
-            1 => {
-                let revision = self.revision - random.random_range(0..20);
-                match block_on(node.compact(CompactRequest { revision, physical: random.random_bool(0.3) })) {
-                    Ok(_) => self.compact_revision = self.compact_revision.max(revision),
-                    Err(Error::Compacted { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            2..=4 => {
-                self.keys[key].perhaps = Some(None);
-                let range = KeyRange::single(self.key(key));
-                let deleted = block_on(node.delete_range(DeleteRangeRequest { range, prev_kv: false }))?;
-                assert_eq!(deleted.deleted, i64::from(self.keys[key].acknowledged.is_some()));
-                self.confirm(key, deleted.header.revision);
-            }
-            choice => {
-                let bytes = if random.random_bool(0.05) { 40_000 } else { random.random_range(0..400) };
-                let value: Vec<u8> = (0..bytes).map(|_| random.random()).collect();
-                let lease = match self.leases.last() {
-                    Some(lease) if random.random_bool(0.3) => *lease,
-                    _ => LeaseId::NONE,
-                };
-                let version = self.keys[key].acknowledged.as_ref().map_or(1, |pair| pair.version + 1);
-                self.keys[key].perhaps = Some(Some(Pair { value: value.clone(), version, lease }));
-                let put = PutRequest {
-                    key: self.key(key).into(),
-                    value: value.into(),
-                    lease,
-                    ..Default::default()
-                };
-                let revision = match choice {
-                    5..=8 => self.put_in_txn(node, put, version)?,
-                    _ => block_on(node.put(put))?.header.revision,
-                };
-                self.confirm(key, revision);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts only if the key has the version that this caller knows; it must.
-    fn put_in_txn(&self, node: &Node, put: PutRequest, version: i64) -> Result<i64, Error> {
-        let compare = Compare {
-            range: KeyRange::single(put.key.clone()),
-            result: CompareResult::Equal,
-            target: CompareTarget::Version(version - 1),
-        };
-        let request = TxnRequest { compare: vec![compare], success: vec![TxnOp::Put(put)], failure: vec![] };
-        let response = block_on(node.txn(request))?;
-        assert!(response.succeeded, "a key changed that only one caller writes");
-        Ok(response.header.revision)
-    }
-
-    fn confirm(&mut self, key: usize, revision: i64) {
-        self.revision = self.revision.max(revision);
-        if let Some(change) = self.keys[key].perhaps.take() {
-            self.keys[key].acknowledged = change;
-        }
-    }
-
-    /// Compares the store with what is known, and learns which of two possibilities happened.
-    fn check(&mut self, node: &Node) {
-        for key in 0..KEYS {
-            let request = RangeRequest::new(KeyRange::single(self.key(key)));
-            let found = block_on(node.range(request))
-                .expect("an opened node answers")
-                .kvs
-                .pop()
-                .map(|kv| Pair { value: kv.value.to_vec(), version: kv.version, lease: kv.lease });
-            let known = &mut self.keys[key];
-            let possible = found == known.acknowledged || known.perhaps.as_ref() == Some(&found);
-            assert!(
-                possible,
-                "caller {} key {key}: {:?} instead of {:?}",
-                self.number,
-                size(&found),
-                size_of(known)
-            );
-            known.acknowledged = found;
-            known.perhaps = None;
-        }
-        let leases = block_on(node.lease_list()).expect("an opened node answers").leases;
-        let lost = self.leases.iter().find(|lease| !leases.contains(lease));
-        assert!(lost.is_none(), "caller {}: lease {lost:?} is gone", self.number);
-    }
-}
-
-/// Bytes of a value, and its version: what a failure tells of a pair.
-type Size = (usize, i64);
-
-fn size(pair: &Option<Pair>) -> Option<Size> {
-    pair.as_ref().map(|pair| (pair.value.len(), pair.version))
-}
-
-fn size_of(known: &Known) -> (Option<Size>, Option<Option<Size>>) {
-    (size(&known.acknowledged), known.perhaps.as_ref().map(size))
-}
-
-fn open(disk: &SimDisk) -> Result<Node, Error> {
-    let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
-    let store = SegmentStore::open_on(Path::new("/store"), options, Arc::new(disk.clone()))?;
-    let config = NodeConfig {
-        cluster_id: store.identity.cluster_id,
-        member_id: store.identity.member_id,
-        boot: store.identity.boot,
-        flush_bytes: 24 << 10,
-        ..NodeConfig::default()
-    };
-    Node::open(config, store.log, store.records)
-}
-
-/// Opens the store; some of the time the power fails while it opens.
-fn open_under_cuts(disk: &SimDisk, random: &mut StdRng) -> Node {
-    for _ in 0..random.random_range(0..3) {
-        let operation = disk.counters().operations + random.random_range(1..40);
-        disk.arm(operation, Fault::Crash);
-        drop(open(disk)); // it may have opened before the power failed
-        disk.crash(random.random());
-        disk.disarm();
-    }
-    open(disk).expect("a store opens after power failures")
-}
-
-fn run_case(seed: u64) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let disk = SimDisk::new(seed);
-    let mut callers: Vec<Caller> = (0..CALLERS).map(Caller::new).collect();
-    for round in 0..ROUNDS {
-        let node = open_under_cuts(&disk, &mut random);
-        callers.iter_mut().for_each(|caller| caller.check(&node));
-        let status = block_on(node.status()).expect("an opened node answers");
-        let acknowledged = callers.iter().map(|caller| caller.revision).max().unwrap_or(0);
-        let compacted = callers.iter().map(|caller| caller.compact_revision).max().unwrap_or(0);
-        assert!(status.header.revision >= acknowledged, "round {round}: the revision went back");
-        assert!(status.compact_revision >= compacted, "round {round}: the compact revision went back");
-        block_on(node.hash_kv(0)).expect("everything can be read");
-
-        disk.arm(disk.counters().operations + random.random_range(1..400), Fault::Crash);
-        thread::scope(|scope| {
-            for caller in &mut callers {
-                let (node, seed) = (&node, random.random());
-                scope.spawn(move || caller.run(node, &mut StdRng::seed_from_u64(seed)));
-            }
-        });
-        node.shutdown();
-        drop(node);
-        disk.crash(random.random());
-        disk.disarm();
-    }
-    let node = open(&disk).expect("a store opens after power failures");
-    callers.iter_mut().for_each(|caller| caller.check(&node));
-    let hash = block_on(node.hash_kv(0)).expect("everything can be read").hash;
-    drop(node);
-    let node = open(&disk).expect("a store opens again");
-    assert_eq!(block_on(node.hash_kv(0)).expect("everything can be read").hash, hash);
-}
 
 #[test]
 fn acknowledged_changes_survive_power_failures() {
@@ -242,10 +14,15 @@ fn acknowledged_changes_survive_power_failures() {
         Some(seed) => seed..seed + 1,
         None => 0..variable("COFFER_CASES").unwrap_or(40),
     };
-    for seed in seeds {
-        if let Err(panic) = std::panic::catch_unwind(|| run_case(seed)) {
-            eprintln!("replay with COFFER_SEED={seed}");
-            std::panic::resume_unwind(panic);
+    for (subject, seed) in SUBJECTS.iter().flat_map(|subject| seeds.clone().map(move |seed| (subject, seed)))
+    {
+        let case = || run(&mut SimulatedPower::new(subject), seed, ROUNDS);
+        match std::panic::catch_unwind(case) {
+            Ok(done) => assert!(done.expect("a simulated machine comes back").acknowledged > 0),
+            Err(panic) => {
+                eprintln!("{}: replay with COFFER_SEED={seed}", subject.name());
+                std::panic::resume_unwind(panic);
+            }
         }
     }
 }

@@ -568,6 +568,11 @@ impl Io for SimDisk {
         if !disk.names.contains_key(path) {
             let inode = disk.new_inode();
             disk.change_name(NameChange::Link(path.to_owned(), inode))?;
+            if let Some(held) = disk.inodes.get_mut(&inode) {
+                held.seen = format!("{}\n", std::process::id()).into_bytes();
+                held.length_dirty = true;
+                held.mark(0);
+            }
         }
         disk.locks.insert(path.to_owned());
         let guard = SimLock { disk: self.disk.clone(), path: path.to_owned(), life: disk.life };

@@ -1,0 +1,150 @@
+//! The segment backend: how it is opened, and what its files hold byte by byte (`docs/formats.md`).
+
+use super::{Machine, Simulated, SimulatedStore, Stored, Subject};
+use coffer_backends::io::{Io, RealIo, SimDisk};
+use coffer_backends::segment::{Options, SegmentStore};
+use coffer_core::storage::StorageError;
+use coffer_core::storage::conformance::Region;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Unsealed.
+pub const UNSEALED: Subject = Subject { backend: "segment", sealed: false, simulated, open };
+
+const STORE: SimulatedStore = SimulatedStore { open: open_simulated, regions };
+
+fn simulated() -> Box<dyn Machine> {
+    Box::new(Simulated::new(STORE))
+}
+
+/// Small files, so that they are changed and recycled often; no thread, so that a history repeats.
+fn open_simulated(disk: &SimDisk) -> Result<Stored, StorageError> {
+    let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
+    open_on(Path::new("/store"), options, Arc::new(disk.clone()))
+}
+
+fn open(path: &Path) -> Result<Stored, StorageError> {
+    open_on(path, Options::default(), Arc::new(RealIo))
+}
+
+fn open_on(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<Stored, StorageError> {
+    let SegmentStore { log, records, identity } = SegmentStore::open_on(path, options, io)?;
+    let (cluster_id, member_id, boot) = (identity.cluster_id, identity.member_id, identity.boot);
+    Ok(Stored { log, records, cluster_id, member_id, boot })
+}
+
+const HEADER_BYTES: usize = 512;
+const LOG_HEADER_COPY: usize = 2048;
+const FRAME_ALIGNMENT: usize = 4096;
+const FRAME_HEADER_BYTES: usize = 96;
+const PIECE_HEADER_BYTES: usize = 40;
+const TRAILER_BYTES: usize = 24;
+
+/// Cuts a file into regions. Reads lengths as they stand: the files are intact.
+pub fn regions(path: &str, content: &[u8]) -> Vec<Region> {
+    let mut parts = Parts { file: path, kind: "unknown", length: content.len(), regions: Vec::new() };
+    match path.rsplit(['.', '/']).next().unwrap_or_default() {
+        "LOCK" => {
+            parts.kind = "lock";
+            parts.idle("content", 0..content.len());
+        }
+        "spare" => {
+            parts.kind = "spare";
+            parts.idle("content", 0..content.len());
+        }
+        "log" => {
+            parts.kind = "log";
+            log(&mut parts, content);
+        }
+        "records" => {
+            parts.kind = "records";
+            parts.says("header", 0..HEADER_BYTES);
+            let end = pieces(&mut parts, content, content.len().saturating_sub(TRAILER_BYTES));
+            parts.says("trailer", end..content.len());
+        }
+        "a" | "b" => {
+            parts.kind = "manifest";
+            parts.says("header", 0..HEADER_BYTES);
+            let body_bytes = word64(content, 80) as usize;
+            let end = pieces(&mut parts, content, HEADER_BYTES + body_bytes);
+            parts.idle("behind the body", end..content.len());
+        }
+        _ => parts.says("content", 0..content.len()),
+    }
+    parts.regions
+}
+
+struct Parts<'a> {
+    file: &'a str,
+    kind: &'static str,
+    length: usize,
+    regions: Vec<Region>,
+}
+
+impl Parts<'_> {
+    fn says(&mut self, part: &'static str, bytes: Range<usize>) {
+        self.add(part, bytes, true);
+    }
+
+    fn idle(&mut self, part: &'static str, bytes: Range<usize>) {
+        self.add(part, bytes, false);
+    }
+
+    fn add(&mut self, part: &'static str, bytes: Range<usize>, counts: bool) {
+        let end = bytes.end.min(self.length) as u64;
+        let bytes = (bytes.start as u64).min(end)..end;
+        self.regions.push(Region { file: self.file.into(), kind: self.kind, part, counts, bytes });
+    }
+}
+
+fn log(parts: &mut Parts<'_>, content: &[u8]) {
+    parts.says("header", 0..HEADER_BYTES);
+    parts.idle("header padding", HEADER_BYTES..LOG_HEADER_COPY);
+    parts.says("header copy", LOG_HEADER_COPY..LOG_HEADER_COPY + HEADER_BYTES);
+    parts.idle("header padding", LOG_HEADER_COPY + HEADER_BYTES..FRAME_ALIGNMENT);
+    let file_id = word64(content, 32);
+    let (mut at, mut sequence) = (FRAME_ALIGNMENT, None);
+    while content[at.min(content.len())..].starts_with(b"CFRM") && word64(content, at + 24) == file_id {
+        let (bytes, body_bytes) = (word32(content, at + 12), word32(content, at + 16));
+        let here = word64(content, at + 32);
+        if bytes < FRAME_ALIGNMENT || sequence.is_some_and(|before: u64| here != before + 1) {
+            break;
+        }
+        let body = at + FRAME_HEADER_BYTES;
+        parts.says("frame header", at..body);
+        parts.says("frame body", body..body + body_bytes);
+        parts.idle("frame padding", body + body_bytes..at + bytes);
+        (at, sequence) = (at + bytes, Some(here));
+    }
+    parts.idle("tail", at..content.len());
+}
+
+/// The pieces from the header on, up to `end`; returns where they end.
+fn pieces(parts: &mut Parts<'_>, content: &[u8], end: usize) -> usize {
+    let mut at = HEADER_BYTES;
+    while at + PIECE_HEADER_BYTES <= end.min(content.len()) {
+        let bytes = word32(content, at + 4);
+        let (header, body) = match (parts.kind, content[at + 8]) {
+            ("manifest", _) => ("body's piece header", "body"),
+            (_, 2) => ("box header", "box"),
+            (_, 3) => ("directory header", "directory"),
+            _ => ("footer header", "footer"),
+        };
+        let text = at + PIECE_HEADER_BYTES;
+        parts.says(header, at..text);
+        parts.says(body, text..text + bytes);
+        at = text + bytes;
+    }
+    at
+}
+
+fn word32(content: &[u8], at: usize) -> usize {
+    content
+        .get(at..at + 4)
+        .map_or(0, |bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()) as usize)
+}
+
+fn word64(content: &[u8], at: usize) -> u64 {
+    content.get(at..at + 8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
+}

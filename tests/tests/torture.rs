@@ -17,6 +17,7 @@ fn try_some(mode: Mode, enough: u64) {
             }
             Err(reason) => {
                 assert_eq!(mode, Mode::Power, "{reason}");
+                #[allow(clippy::print_stdout, reason = "what is left out is said")]
                 println!("SKIPPED: power cuts on a file system of the kernel: {reason}");
             }
         }

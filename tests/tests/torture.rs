@@ -4,6 +4,7 @@ use coffer_tests::report::{Piece, append, next_seed, read, summary};
 use coffer_tests::subjects::SUBJECTS;
 use coffer_tests::torture::{Mode, Plan};
 
+#[allow(clippy::print_stdout, reason = "what is left out is said")]
 fn try_some(mode: Mode, enough: u64) {
     for subject in SUBJECTS {
         let plan =
@@ -17,7 +18,6 @@ fn try_some(mode: Mode, enough: u64) {
             }
             Err(reason) => {
                 assert_eq!(mode, Mode::Power, "{reason}");
-                #[allow(clippy::print_stdout, reason = "what is left out is said")]
                 println!("SKIPPED: power cuts on a file system of the kernel: {reason}");
             }
         }

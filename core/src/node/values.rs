@@ -127,7 +127,13 @@ impl ValueStore {
         while next.main <= last {
             match self.unflushed_from(next) {
                 // Everything published is in the record store up to the boundary: a flush stores before it forgets.
-                NextRecords::StartAt(boundary) => {
+                NextRecords::AreStored { before: None } => {
+                    return self.records.scan(next.main, last, &mut |record| match record.revision < next {
+                        true => ControlFlow::Continue(()),
+                        false => visit(record),
+                    });
+                }
+                NextRecords::AreStored { before: Some(boundary) } => {
                     let mut stopped = false;
                     self.records.scan(next.main, last.min(boundary.main), &mut |record| {
                         if record.revision < next || record.revision >= boundary {
@@ -160,8 +166,8 @@ impl ValueStore {
     fn unflushed_from(&self, next: Revision) -> NextRecords {
         let unflushed = self.unflushed.read();
         match unflushed.first() {
-            None => NextRecords::StartAt(Revision { main: i64::MAX, sub: 0 }),
-            Some(first) if first > next => NextRecords::StartAt(first),
+            None => NextRecords::AreStored { before: None },
+            Some(first) if first > next => NextRecords::AreStored { before: Some(first) },
             Some(_) => NextRecords::Are(unflushed.from(next).take(CHUNK).cloned().collect()),
         }
     }
@@ -208,8 +214,8 @@ impl ValueStore {
 
 /// Where a scan finds its next records.
 enum NextRecords {
-    /// In the record store, below this revision.
-    StartAt(Revision),
+    /// In the record store, up to this revision; to the end if there is none.
+    AreStored { before: Option<Revision> },
     /// These, from memory; none if the scan has passed the newest record.
     Are(Vec<Arc<Record>>),
 }
@@ -248,5 +254,52 @@ fn missing(revision: Revision) -> StorageError {
         offset: 0,
         expected: format!("a record at revision {revision}"),
         found: "none".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::founding_membership;
+    use crate::state::founding_checkpoint;
+    use crate::storage::{Flush, LogId, MemoryDisk};
+    use bytes::Bytes;
+
+    fn scanned(values: &ValueStore, first: i64, last: i64) -> Vec<i64> {
+        let mut seen = Vec::new();
+        let scan = values.scan(first, last, &mut |record| {
+            seen.push(record.revision.main);
+            // What is never done would fill the memory.
+            if seen.len() < 100 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        scan.expect("a scan");
+        seen
+    }
+
+    #[test]
+    fn a_scan_ends_at_the_largest_revision_too() {
+        let (_log, records) = MemoryDisk::default().open().expect("a medium");
+        let records: Arc<dyn Records> = Arc::new(records);
+        let values = ValueStore::new(records.clone(), 0);
+        assert_eq!(scanned(&values, 0, i64::MAX), [0; 0]);
+        let mains = [3, 5, i64::MAX - 1, i64::MAX];
+        for main in mains {
+            let record = Record::deletion(Revision::first(main), Bytes::from_static(b"k"));
+            values.store(Arc::new(record));
+        }
+        // In memory, in both places, and in the record store.
+        for flushed in [2, 3, 5, i64::MAX - 1, i64::MAX] {
+            let chunk = values.unflushed_up_to(flushed);
+            let at = LogId { term: 1, index: 1 };
+            let checkpoint = founding_checkpoint(at, founding_membership(1), (5, 0), &[]);
+            let flush = Flush { records: &chunk, checkpoint: &checkpoint };
+            records.flush(flush).expect("a flush");
+            assert_eq!(scanned(&values, 0, i64::MAX), mains, "stored, and in memory");
+            values.forget_up_to(flushed);
+            assert_eq!(scanned(&values, 0, i64::MAX), mains, "flushed up to {flushed}");
+            assert_eq!(scanned(&values, 4, i64::MAX - 1), [5, i64::MAX - 1]);
+            assert_eq!(scanned(&values, i64::MAX, i64::MAX), [i64::MAX]);
+            assert_eq!(scanned(&values, 6, 7), [0; 0]);
+        }
     }
 }

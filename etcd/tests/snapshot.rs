@@ -335,15 +335,52 @@ fn compacted_and_bumped_revisions_are_kept() {
     assert_eq!(open(bumped, vec![named(scheduled, revision(1000, b""))]), (1000, 1000, 1));
 }
 
+/// Imports a file with these keys and what is said of compactions.
+fn tried(directory: &Path, keys: Rows, meta: Rows) -> Result<(), StorageError> {
+    let file = EtcdFile::open(&file_of(directory, &[("key", keys), ("meta", meta)]), false)?;
+    let (mut log, records) = MemoryDisk::new().open().unwrap();
+    restore(7, &mut log, &records, file.restored(), &mut file.rows())
+        .map_err(|error| StorageError::Format { path: PathBuf::new(), reason: error.to_string() })
+}
+
+#[test]
+fn a_history_with_a_gap_that_no_compaction_made_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let tried = |keys: &Rows, compact_revision| {
+        let meta = vec![named("scheduledCompactRev", revision(compact_revision, b""))];
+        tried(directory.path(), keys.clone(), if compact_revision == 0 { vec![] } else { meta })
+    };
+    let deletion = || Bytes::from_static(&[0x0a, 1, b'a']);
+    let whole = vec![
+        (revision(2, b""), pair(2, 2, 1)),
+        (revision(3, b""), pair(2, 3, 2)),
+        (revision(4, b""), pair(2, 4, 3)),
+        (revision(5, b"t"), deletion()),
+        (revision(6, b""), pair(6, 6, 1)),
+    ];
+    let without = |at: usize| {
+        let mut keys = whole.clone();
+        keys.remove(at);
+        keys
+    };
+    tried(&whole, 0).unwrap();
+    // A pair, once the next one is visible at the compact revision; a deletion that is not above it.
+    for (gone, before, compacted_at) in [(0, 3, 3), (1, 4, 4), (3, 6, 5)] {
+        for below in [0, compacted_at - 1] {
+            let refused = tried(&without(gone), below).unwrap_err().to_string();
+            let reason = format!(
+                "what came right before revision {before}.0 is missing, though nothing after revision {below} was compacted"
+            );
+            assert!(refused.contains(&reason), "{refused}");
+        }
+        tried(&without(gone), compacted_at).unwrap();
+    }
+}
+
 #[test]
 fn rows_that_etcd_never_writes_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let tried = |keys: Rows| {
-        let file = EtcdFile::open(&file_of(directory.path(), &[("key", keys)]), false)?;
-        let (mut log, records) = MemoryDisk::new().open().unwrap();
-        restore(7, &mut log, &records, file.restored(), &mut file.rows())
-            .map_err(|error| StorageError::Format { path: PathBuf::new(), reason: error.to_string() })
-    };
+    let tried = |keys: Rows| tried(directory.path(), keys, vec![]);
     for (keys, reason) in [
         (vec![(Bytes::from_static(b"short"), pair(2, 2, 1))], "a key of 5 bytes"),
         (vec![(revision(2, b"x"), pair(2, 2, 1))], "a key of 18 bytes"),

@@ -16,8 +16,9 @@ use crate::consensus::founding_membership;
 use crate::error::Error;
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
+use crate::state::key_index::{follows, is_one_missing};
 use crate::state::{LeaseInfo, founding_checkpoint};
-use crate::storage::{HardState, Log, LogId, LogOp, Records, SnapshotSource, StorageError};
+use crate::storage::{DirectoryEntry, HardState, Log, LogId, LogOp, Records, SnapshotSource, StorageError};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -81,6 +82,7 @@ pub fn restore(
         return Err(Error::InvalidArgument(reason));
     }
     installed?;
+    check_histories(records, restored)?;
     check_leases(records, restored)?;
     log.purge(FOUNDING)?;
     // A purge is durable with the next write.
@@ -129,6 +131,35 @@ fn check_state(restored: &Restored) -> Result<(), Error> {
         last = Some(*id);
     }
     Ok(())
+}
+
+/// What is missing from the history of a key must have been compacted: a store drops what lies before it.
+fn check_histories(records: &dyn Records, restored: &Restored) -> Result<(), Error> {
+    let compact_revision = restored.compact_revision;
+    let mut last: Option<(Vec<u8>, DirectoryEntry)> = None;
+    let mut refused = None;
+    records.directory(&mut |key, entry| {
+        let before = last.as_ref().filter(|(of, _)| of == key).map(|(_, before)| {
+            let put = (!before.tombstone).then_some((before.create_revision, before.version));
+            (before.revision.main, follows(put, entry))
+        });
+        if is_one_missing(before, entry, compact_revision) {
+            refused = Some(entry.revision);
+            return ControlFlow::Break(());
+        }
+        match &mut last {
+            Some((of, before)) if of == key => *before = entry.clone(),
+            last => *last = Some((key.to_vec(), entry.clone())),
+        }
+        ControlFlow::Continue(())
+    })?;
+    match refused {
+        None => Ok(()),
+        Some(revision) => refuse(format!(
+            "the history of a key is not whole: what came right before revision {revision} is missing, though nothing \
+             after revision {compact_revision} was compacted"
+        )),
+    }
 }
 
 /// Live keys must hang on leases that are there, or the store would not open.

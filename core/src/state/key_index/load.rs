@@ -16,7 +16,8 @@ const FILL: usize = KEYS_MAX - KEYS_MAX / 10;
 /// way than the index has in the end.
 ///
 /// Entries that are dead at the compact revision do not enter the index. A gap in the history of a key means that
-/// what is missing was dead and is already dropped; then whatever lies before the gap is dead as well.
+/// what is missing was dead and is already dropped; then whatever lies before the gap is dead as well. Where nothing can
+/// have been dead, after the compact revision, a gap is damage.
 #[derive(Debug)]
 pub struct Loader {
     compact_revision: i64,
@@ -53,6 +54,13 @@ impl Loader {
     /// The entries do not ascend, or this one cannot be: the directory is damaged. The loader is of no use afterwards.
     pub fn push(&mut self, key: &[u8], entry: &DirectoryEntry) -> Result<(), Malformed> {
         check(entry)?;
+        let before = self.slot.as_ref().filter(|_| self.key == key);
+        let before = before.map(|slot| (slot.revision().main, slot.is_followed_by(entry)));
+        if is_one_missing(before, entry, self.compact_revision) {
+            return Err(Malformed(
+                "a record after the compact revision is missing from the history of a key",
+            ));
+        }
         match &mut self.slot {
             Some(slot) if self.key == key => {
                 if entry.revision <= slot.revision() {
@@ -138,6 +146,24 @@ fn close(inner: &mut Inner) -> Node {
         children: Vec::from_iter(inner.children.drain(..)),
         summaries: Vec::from_iter(inner.summaries.drain(..)),
     })
+}
+
+/// Whether a record of the same key is missing right before `entry`, though no compaction at `compact_revision` can have
+/// dropped it. `before` is the main revision of the one that is there, and whether `entry` may follow it at once.
+///
+/// What a compaction drops had a successor at or below its revision, or is a tombstone at or below it.
+pub(crate) fn is_one_missing(
+    before: Option<(i64, bool)>,
+    entry: &DirectoryEntry,
+    compact_revision: i64,
+) -> bool {
+    let has_predecessor = entry.tombstone || entry.version > 1;
+    let is_needed = has_predecessor && entry.revision.main > compact_revision;
+    match before {
+        Some((_, true)) => false,
+        Some((main, false)) => is_needed || main >= compact_revision,
+        None => is_needed,
+    }
 }
 
 /// Refuses what no store ever wrote.

@@ -81,14 +81,7 @@ impl Slot {
 
     /// Whether nothing can lie between the newest revision and `entry`, as far as one can tell.
     pub(super) fn is_followed_by(&self, entry: &DirectoryEntry) -> bool {
-        match (self.tombstone, entry.tombstone) {
-            (false, false) => {
-                entry.version == self.version + 1 && entry.create_revision == self.create_revision
-            }
-            (true, false) => entry.version == 1 && entry.create_revision == entry.revision.main,
-            (false, true) => true,
-            (true, true) => false,
-        }
+        follows((!self.tombstone).then_some((self.create_revision, self.version)), entry)
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -225,6 +218,19 @@ impl Slot {
                 + history.revisions.capacity() * size_of::<Revision>()
                 + history.ended.capacity() * size_of::<Generation>()
         })
+    }
+}
+
+/// Whether nothing can lie between `entry` and what is before it, as far as one can tell: a put with this create revision
+/// and version, or a tombstone.
+pub(crate) fn follows(put: Option<(i64, i64)>, entry: &DirectoryEntry) -> bool {
+    match (put, entry.tombstone) {
+        (Some((create_revision, version)), false) => {
+            entry.version == version + 1 && entry.create_revision == create_revision
+        }
+        (None, false) => entry.version == 1 && entry.create_revision == entry.revision.main,
+        (Some(_), true) => true,
+        (None, true) => false,
     }
 }
 

@@ -433,25 +433,45 @@ fn pruning_gives_the_memory_back() {
 
 #[test]
 fn loading_takes_a_gap_for_a_sign_of_compaction() {
-    let load = |entries: &[DirectoryEntry]| {
-        let mut loader = Loader::new(0);
+    let load = |compact_revision, entries: &[DirectoryEntry]| {
+        let mut loader = Loader::new(compact_revision);
         entries.iter().for_each(|entry| loader.push(b"a", entry).unwrap());
         let (index, dead) = loader.finish();
         index.check();
         (index, mains(&dead))
     };
-    let (index, dead) = load(&[put_entry(2, 2, 1), put_entry(4, 2, 3), put_entry(5, 2, 4)]);
+    let (index, dead) = load(4, &[put_entry(2, 2, 1), put_entry(4, 2, 3), put_entry(5, 2, 4)]);
     assert_eq!(dead, [2]);
     assert_eq!(index.get(b"a", 4).map(|found| found.version), Some(3));
 
-    let (index, dead) = load(&[put_entry(2, 2, 1), put_entry(3, 2, 2), put_entry(9, 9, 1)]);
+    let (index, dead) = load(5, &[put_entry(2, 2, 1), put_entry(3, 2, 2), put_entry(9, 9, 1)]);
     assert_eq!(dead, [2, 3], "the tombstone between was dropped");
     assert_eq!(index.get(b"a", 8), None);
 
-    let (index, dead) = load(&[tombstone(Revision::first(3)), put_entry(9, 9, 1)]);
+    let (index, dead) = load(3, &[tombstone(Revision::first(3)), put_entry(9, 9, 1)]);
     assert_eq!(dead, []);
     assert_eq!(index.get(b"a", 8), None);
     assert_eq!(index.get(b"a", 9).map(|found| found.create_revision), Some(9));
+}
+
+#[test]
+fn loading_refuses_a_gap_that_no_compaction_makes() {
+    let refused = |compact_revision, entries: &[DirectoryEntry]| {
+        let mut loader = Loader::new(compact_revision);
+        entries.iter().any(|entry| loader.push(b"a", entry).is_err())
+    };
+    let deletion = |main| tombstone(Revision::first(main));
+    // The second of three puts is dropped once the third is visible at the compact revision.
+    let puts = [put_entry(2, 2, 1), put_entry(6, 2, 3)];
+    assert!(refused(0, &puts) && refused(5, &puts) && !refused(6, &puts));
+    // A deletion between two lives, once it is not above the compact revision.
+    let lives = [put_entry(2, 2, 1), put_entry(6, 6, 1)];
+    assert!(refused(0, &lives) && refused(2, &lives) && !refused(3, &lives));
+    // What was before the first that is there.
+    assert!(refused(3, &[put_entry(4, 2, 2)]) && !refused(4, &[put_entry(4, 2, 2)]));
+    assert!(refused(3, &[deletion(4)]) && !refused(4, &[deletion(4)]));
+    assert!(refused(5, &[deletion(4), deletion(6)]) && !refused(6, &[deletion(4), deletion(6)]));
+    assert!(!refused(0, &[put_entry(4, 4, 1), deletion(5), put_entry(7, 7, 1)]));
 }
 
 #[test]

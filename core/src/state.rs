@@ -108,10 +108,15 @@ pub enum Command {
         term: u64,
         remaining: Vec<(LeaseId, i64)>,
     },
-    /// Raises or clears an alarm.
+    /// Raises or clears an alarm, as somebody asked for.
     Alarm {
         alarm: Alarm,
         raised: bool,
+    },
+    /// The quota of a member raises its alarm, or clears it unless somebody else raised it.
+    Quota {
+        member: u64,
+        full: bool,
     },
 }
 

@@ -1,5 +1,5 @@
 //! The quota: refuses what would grow the store beyond it, raises the alarm that has every member refuse it, and
-//! clears the alarm once a compaction has made room.
+//! clears the alarm once a compaction has made room. What an operator has raised stays.
 //!
 //! # Data path
 //! A command passes [`Quota::admit`] before it is proposed. What the quota is held against is in use, not what lies on
@@ -15,7 +15,6 @@ mod tests;
 use super::proposals::Proposals;
 use super::values::ValueStore;
 use crate::error::Error;
-use crate::request::{Alarm, AlarmKind};
 use crate::state::{Command, StateReader, cost_bytes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,23 +75,19 @@ impl Quota {
         }
     }
 
-    /// Told after a flush, and after a compaction has given space back: clears this member's alarm, without waiting for it, if the size
-    /// has fallen below nine tenths of the quota.
+    /// Told after a flush, and after a compaction has given space back: clears the
+    /// alarm that this quota has raised, without waiting for it, if the size has fallen below nine tenths of it.
     pub(super) fn space_was_freed(&self) {
         let in_use = self.values.bytes_in_use();
         let has_room = in_use < self.bytes_max - self.bytes_max / 10;
-        if has_room && self.reader.alarms().contains(&self.alarm()) {
+        if has_room && self.reader.is_raised_by_quota(self.member) {
             tracing::info!(in_use, quota = self.bytes_max, "there is room again: NOSPACE is cleared");
             self.proposals.send(self.command(false));
         }
     }
 
-    fn alarm(&self) -> Alarm {
-        Alarm { member: self.member, kind: AlarmKind::NoSpace }
-    }
-
-    fn command(&self, raised: bool) -> Command {
-        Command::Alarm { alarm: self.alarm(), raised }
+    fn command(&self, full: bool) -> Command {
+        Command::Quota { member: self.member, full }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Alarms: what is wrong with a member, as the whole cluster must know it.
 //!
 //! An alarm is raised and cleared through the log, so that every member refuses the same commands at the same log
-//! entry. Why one is raised (a member's own sizes, an operator) is no business of this module: apply never looks at
-//! anything local.
+//! entry. This module is told why one is raised, by a member's quota or by an operator, and never looks at anything
+//! local.
 //!
 //! # Invariants
+//! - What an operator has raised is cleared by an operator only.
 //! - A refused command changes nothing, as any other that fails.
 //! - While [`AlarmKind::NoSpace`] is raised nothing that grows the store is applied: puts, txns with a put in either
 //!   branch at any depth, grants. Whatever frees space goes on.
@@ -15,7 +16,7 @@ use super::Command;
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::error::Error;
 use crate::request::{Alarm, AlarmKind, PutRequest, TxnOp, TxnRequest};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// More alarms than this are refused: a member raises its own, so there are as many as members, twice.
 const ALARMS_MAX: usize = 4096;
@@ -24,28 +25,61 @@ const PAIR_COST_BYTES: usize = 256;
 /// What a lease costs; etcd's figure.
 const LEASE_COST_BYTES: usize = 64;
 
+/// In checkpoints: no space, as the quota of the member has it.
+const QUOTA_NUMBER: u8 = 3;
+
+fn no_space(member: u64) -> Alarm {
+    Alarm { member, kind: AlarmKind::NoSpace }
+}
+
 /// The alarms that are raised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Alarms {
-    raised: BTreeSet<Alarm>,
+    raised: BTreeMap<Alarm, Raiser>,
+}
+
+/// Who has raised an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Raiser {
+    Operator,
+    Quota,
 }
 
 impl Alarms {
-    /// Raises or clears. Returns the alarm if it is raised now, or was until now.
+    /// Raises or clears, as an operator asked for. Returns the alarm if it is raised now, or was until now.
     pub(super) fn set(&mut self, alarm: Alarm, raised: bool) -> Result<Option<Alarm>, Error> {
         if !raised {
-            return Ok(self.raised.take(&alarm));
+            return Ok(self.raised.remove(&alarm).map(|_| alarm));
         }
-        if self.raised.len() >= ALARMS_MAX && !self.raised.contains(&alarm) {
+        self.raise(alarm, Raiser::Operator)
+    }
+
+    /// Raises or clears the alarm of `member`, as its quota has it. Returns it if it is raised now, or was until now.
+    pub(super) fn set_by_quota(&mut self, member: u64, full: bool) -> Result<Option<Alarm>, Error> {
+        let alarm = no_space(member);
+        match (full, self.raised.contains_key(&alarm)) {
+            (true, false) => self.raise(alarm, Raiser::Quota),
+            (false, true) if self.is_raised_by_quota(member) => self.set(alarm, false),
+            (_, is_raised) => Ok(is_raised.then_some(alarm)),
+        }
+    }
+
+    fn raise(&mut self, alarm: Alarm, raiser: Raiser) -> Result<Option<Alarm>, Error> {
+        if self.raised.len() >= ALARMS_MAX && !self.raised.contains_key(&alarm) {
             return Err(Error::InvalidArgument(format!("more than {ALARMS_MAX} alarms")));
         }
-        self.raised.insert(alarm);
+        self.raised.insert(alarm, raiser);
         Ok(Some(alarm))
+    }
+
+    /// Whether the quota of `member`, and nobody else, has raised its alarm.
+    pub(super) fn is_raised_by_quota(&self, member: u64) -> bool {
+        self.raised.get(&no_space(member)) == Some(&Raiser::Quota)
     }
 
     /// Those that are raised, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Alarm> {
-        self.raised.iter().copied()
+        self.raised.keys().copied()
     }
 
     /// Whether `command` may be applied.
@@ -63,31 +97,38 @@ impl Alarms {
     }
 
     fn is_raised(&self, kind: AlarmKind) -> bool {
-        self.raised.iter().any(|alarm| alarm.kind == kind)
+        self.raised.keys().any(|alarm| alarm.kind == kind)
     }
 
     /// Writes `count (member kind)*`, ascending.
     pub(super) fn encode(&self, out: &mut Encoder) {
         out.u64(self.raised.len() as u64);
-        for alarm in &self.raised {
+        for (alarm, raiser) in &self.raised {
             out.u64(alarm.member);
-            out.u8(number(alarm.kind));
+            out.u8(match raiser {
+                Raiser::Operator => number(alarm.kind),
+                Raiser::Quota => QUOTA_NUMBER,
+            });
         }
     }
 
     /// Reads what [`encode`](Self::encode) wrote.
     pub(super) fn decode(input: &mut Decoder) -> Result<Self, Malformed> {
-        let mut raised = BTreeSet::new();
+        let mut raised = BTreeMap::new();
         let count = input.count(2)?;
         if count > ALARMS_MAX {
             return Err(Malformed("too many alarms"));
         }
         for _ in 0..count {
-            let alarm = Alarm { member: input.u64()?, kind: kind(input.u8()?)? };
-            if raised.last().is_some_and(|last| *last >= alarm) {
+            let member = input.u64()?;
+            let (alarm, raiser) = match input.u8()? {
+                QUOTA_NUMBER => (no_space(member), Raiser::Quota),
+                number => (Alarm { member, kind: kind(number)? }, Raiser::Operator),
+            };
+            if raised.last_key_value().is_some_and(|(last, _)| *last >= alarm) {
                 return Err(Malformed("alarms out of order"));
             }
-            raised.insert(alarm);
+            raised.insert(alarm, raiser);
         }
         Ok(Self { raised })
     }
@@ -121,7 +162,8 @@ pub fn cost_bytes(command: &Command) -> usize {
         | Command::LeaseRevoke { .. }
         | Command::LeaseExpire { .. }
         | Command::LeaseCheckpoint { .. }
-        | Command::Alarm { .. } => 0,
+        | Command::Alarm { .. }
+        | Command::Quota { .. } => 0,
     }
 }
 
@@ -151,6 +193,6 @@ fn changes_content(command: &Command) -> bool {
         | Command::LeaseGrant { .. }
         | Command::LeaseRevoke { .. }
         | Command::LeaseExpire { .. } => true,
-        Command::LeaseCheckpoint { .. } | Command::Alarm { .. } => false,
+        Command::LeaseCheckpoint { .. } | Command::Alarm { .. } | Command::Quota { .. } => false,
     }
 }

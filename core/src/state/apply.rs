@@ -167,6 +167,10 @@ impl Step<'_> {
                 let alarm = self.shared.alarms.write().set(alarm, raised);
                 alarm.map(|alarm| Outcome::Alarm { alarm })
             }
+            Command::Quota { member, full } => {
+                let alarm = self.shared.alarms.write().set_by_quota(member, full);
+                alarm.map(|alarm| Outcome::Alarm { alarm })
+            }
         })
     }
 

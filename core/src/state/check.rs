@@ -139,7 +139,8 @@ pub fn command(command: &Command, limits: &Limits) -> Result<(), Error> {
         | Command::LeaseRevoke { .. }
         | Command::LeaseExpire { .. }
         | Command::LeaseCheckpoint { .. }
-        | Command::Alarm { .. } => {}
+        | Command::Alarm { .. }
+        | Command::Quota { .. } => {}
     }
     size(command, limits)
 }

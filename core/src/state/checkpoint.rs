@@ -9,7 +9,8 @@
 //! windows    := count:u64  (member:u64 boot:u64 newest:u64 run:u64*)* ascending by member; runs: numbers of
 //!               sequences unseen, seen, unseen, … from max(0, newest - 65535) to newest
 //! membership := 0:u8 | 1:u8 term:u64 index:u64 configuration:bytes
-//! alarms     := count:u64  (member:u64 kind:u8)*       ascending; kind: 1 no space, 2 corrupt
+//! alarms     := count:u64  (member:u64 kind:u8)*       ascending by member; kind: 1 no space, 2 corrupt, 3 no space
+//!               as the quota of the member has it
 //! ```
 //!
 //! The applied log id, the revision and the compact revision stand beside the blob in

@@ -6,7 +6,7 @@
 //! ```text
 //! batch     := version:u8 = 1   count:u64   proposal*
 //! proposal  := kind:u8          1 put, 2 delete range, 3 txn, 4 compact, 5 lease grant, 6 lease revoke,
-//!                               7 lease expire, 8 lease checkpoint, 9 alarm; + 0x80: same member and boot as before
+//!                               7 lease expire, 8 lease checkpoint, 9 alarm, 10 quota; + 0x80: same member and boot as before
 //!              [member:u64 boot:u64]   without 0x80
 //!              sequence:u64   body
 //! put       := flags:u8 (1 prev_kv, 2 ignore_value, 4 ignore_lease)  key:bytes  value:bytes  lease:i64
@@ -24,6 +24,7 @@
 //! expire    := term:u64  count  id:i64 *
 //! checkpoint:= term:u64  count  (id:i64 remaining_s:i64)*
 //! alarm     := flags:u8 (1 raised)  kind:u8 (1 no space, 2 corrupt)  member:u64
+//! quota     := flags:u8 (1 full)  member:u64
 //! ```
 //!
 //! # Invariants
@@ -171,6 +172,7 @@ fn kind_of(command: &Command) -> u8 {
         Command::LeaseExpire { .. } => 7,
         Command::LeaseCheckpoint { .. } => 8,
         Command::Alarm { .. } => 9,
+        Command::Quota { .. } => 10,
     }
 }
 
@@ -203,6 +205,10 @@ fn write_command(out: &mut impl Sink, command: &Command) {
             out.u8(alarms::number(alarm.kind));
             out.u64(alarm.member);
         }
+        Command::Quota { member, full } => {
+            out.u8(flags([*full, false, false, false]));
+            out.u64(*member);
+        }
     }
 }
 
@@ -226,6 +232,10 @@ fn read_command(input: &mut Decoder, kind: u8) -> Result<Command, Malformed> {
             let [raised] = read_flags(input)?;
             let kind = alarms::kind(input.u8()?)?;
             Command::Alarm { alarm: Alarm { member: input.u64()?, kind }, raised }
+        }
+        10 => {
+            let [full] = read_flags(input)?;
+            Command::Quota { member: input.u64()?, full }
         }
         _ => return Err(Malformed("unknown command")),
     })

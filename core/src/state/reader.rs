@@ -241,6 +241,11 @@ impl StateReader {
         self.0.alarms.read().iter().collect()
     }
 
+    /// Whether the quota of `member`, and nobody else, has raised its alarm.
+    pub fn is_raised_by_quota(&self, member: u64) -> bool {
+        self.0.alarms.read().is_raised_by_quota(member)
+    }
+
     /// Whether `command` would be refused for an alarm if it were applied now: need not be proposed.
     ///
     /// # Errors

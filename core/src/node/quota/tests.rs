@@ -71,6 +71,27 @@ fn a_full_store_takes_no_more_until_a_compaction_has_made_room() {
 }
 
 #[test]
+fn what_an_operator_raised_no_compaction_clears() {
+    let node = open_with(&MemoryDisk::default(), config(1));
+    let set = |action| {
+        let request = AlarmRequest { action, member: 1, kind: Some(AlarmKind::NoSpace) };
+        block_on(node.alarm(request)).expect("it is taken").alarms
+    };
+    fill(&node);
+    assert_eq!(set(AlarmAction::Activate), [full()], "raised by both");
+    delete_and_compact(&node);
+    // Every flush and every compaction has a look; this is as much room as there will ever be.
+    for _ in 0..3 {
+        let revision = block_on(node.status()).expect("a status").header.revision;
+        let compacted = block_on(node.compact(CompactRequest { revision, physical: true }));
+        assert!(matches!(compacted, Ok(_) | Err(Error::Compacted { .. })), "{compacted:?}");
+        assert_eq!(put(&node, 0), Err(Error::NoSpace));
+    }
+    assert_eq!(set(AlarmAction::Deactivate), [full()]);
+    put(&node, 0).expect("there is room again");
+}
+
+#[test]
 fn deletions_alone_make_no_room() {
     let node = open_with(&MemoryDisk::default(), config(1));
     fill(&node);

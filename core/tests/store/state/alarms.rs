@@ -50,6 +50,46 @@ fn alarms_are_raised_once_and_cleared_once() {
 }
 
 #[test]
+fn a_quota_clears_what_it_has_raised_and_nothing_else() {
+    let mut store = Store::default();
+    let full = alarm(5, AlarmKind::NoSpace);
+    let quota = |store: &mut Store, full| match store.apply(Command::Quota { member: 5, full }) {
+        Ok(Outcome::Alarm { alarm }) => alarm,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(quota(&mut store, false), None);
+    for _ in 0..2 {
+        assert_eq!(quota(&mut store, true), Some(full));
+    }
+    assert!(store.reader().is_raised_by_quota(5) && !store.reader().is_raised_by_quota(6));
+    assert_eq!(quota(&mut store, false), Some(full));
+    assert_eq!(store.reader().alarms(), []);
+
+    // Raised by an operator, before the quota or after it: it stays until an operator clears it.
+    for by_quota_first in [false, true] {
+        if by_quota_first {
+            quota(&mut store, true);
+        }
+        set(&mut store, full, true);
+        quota(&mut store, true);
+        assert!(!store.reader().is_raised_by_quota(5));
+        assert_eq!(quota(&mut store, false), Some(full), "it is raised still");
+        assert_eq!(store.reader().alarms(), [full]);
+        let checkpoint = store.state.checkpoint().unwrap();
+        let restored = State::restore(&checkpoint, KeyIndex::new()).unwrap();
+        assert!(!restored.reader().is_raised_by_quota(5));
+        assert_eq!(set(&mut store, full, false), Some(full));
+    }
+
+    quota(&mut store, true);
+    let checkpoint = store.state.checkpoint().unwrap();
+    let restored = State::restore(&checkpoint, KeyIndex::new()).unwrap();
+    assert!(restored.reader().is_raised_by_quota(5));
+    assert_eq!(set(&mut store, full, false), Some(full), "an operator may clear that as well");
+    assert_eq!(store.reader().alarms(), []);
+}
+
+#[test]
 fn without_space_nothing_grows_and_everything_else_goes_on() {
     let mut store = filled();
     let before = store.revision();

@@ -46,6 +46,7 @@ fn batch() -> Vec<Proposal> {
         Command::LeaseExpire { term: 2, leases: vec![LeaseId(1), LeaseId(2)] },
         Command::LeaseCheckpoint { term: 2, remaining: vec![(LeaseId(1), 30)] },
         Command::Alarm { alarm: Alarm { member: 500, kind: AlarmKind::Corrupt }, raised: true },
+        Command::Quota { member: 500, full: true },
     ];
     let mut sequence = 0;
     let mut identify = |command| {
@@ -64,7 +65,7 @@ fn a_batch_has_these_bytes() {
     assert_eq!(decode_batch(bytes), Ok(batch()));
 }
 
-const BATCH: &str = "010901f403030104036b65790576616c7565038202010101610162830302020100016bd8040303020161017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c89090102f403";
+const BATCH: &str = "010a01f403030104036b65790576616c7565038202010101610162830302020100016bd8040303020161017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c89090102f4038a0a01f403";
 
 #[test]
 fn a_checkpoint_has_these_bytes() {
@@ -78,6 +79,7 @@ fn a_checkpoint_has_these_bytes() {
     store.apply_proposals(&[gap]);
     let full = Alarm { member: 300, kind: AlarmKind::NoSpace };
     store.apply(Command::Alarm { alarm: full, raised: true }).unwrap();
+    store.apply(Command::Quota { member: 301, full: true }).unwrap();
     let checkpoint = store.state.checkpoint().unwrap();
     assert_eq!((checkpoint.revision, checkpoint.compact_revision), (2, 0));
     assert_eq!(hex(&checkpoint.state), CHECKPOINT);
@@ -87,7 +89,7 @@ fn a_checkpoint_has_these_bytes() {
     assert_eq!(restored.checkpoint(), Some(checkpoint));
 }
 
-const CHECKPOINT: &str = "0102010a000e783c01010109010101010101020201038407076d656d6265727301ac0201";
+const CHECKPOINT: &str = "0102010a000e783c0101010a010101010101020301038407076d656d6265727302ac0201ad0203";
 
 #[test]
 fn a_fresh_state_has_no_checkpoint() {

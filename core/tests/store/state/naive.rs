@@ -110,7 +110,7 @@ impl Naive {
                 Ok(Outcome::LeaseCheckpoint)
             }
             // Never made here: `alarms` tells their story.
-            Command::Alarm { .. } => unreachable!(),
+            Command::Alarm { .. } | Command::Quota { .. } => unreachable!(),
         }
     }
 

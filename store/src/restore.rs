@@ -1,9 +1,11 @@
 //! Makes a new store in a directory from what another one held.
 //!
 //! # Crash behaviour
-//! The store is made beside its place, in `<dir>.partial`, and takes its name as the last step: under `<dir>` there is
-//! nothing or all of it. What an earlier attempt left behind is removed by the next one. Two attempts at a time are told
-//! apart by a lock on `<dir>.partial.lock`, held until the store has its name.
+//! The store is made beside its place, in `<dir>.partial/store`, and takes its name as the last step: under `<dir>` there
+//! is nothing or all of it. What an earlier attempt left behind is removed by the next one: a directory with the file
+//! `RESTORE`, which is the first thing in it, and durable before anything else is. A directory of that name without the
+//! file is somebody's own, and stays. Two attempts at a time are told apart by a lock on `<dir>.partial.lock`, held until
+//! the store has its name.
 
 use crate::embedded;
 use crate::options::Options;
@@ -12,7 +14,7 @@ use coffer_core::node::restore::{self, Audit, Restored};
 use coffer_core::storage::SnapshotSource;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -34,14 +36,14 @@ impl Options {
         let claim = Claim::take(&dir)?;
         let partial = beside(&dir, ".partial")?;
         remove_leftover(&partial)?;
-        let made = Partial { path: partial };
+        let made = Partial::create(partial)?;
         {
-            let mut store = embedded::open_segments(&made.path, true)?;
+            let mut store = embedded::open_segments(&made.store(), true)?;
             let member_id = store.identity.member_id;
             restore::restore(member_id, store.log.as_mut(), store.records.as_ref(), content, source)?;
         }
         // Opened again: what is judged is what the medium gives back.
-        let store = embedded::open_segments(&made.path, false)?;
+        let store = embedded::open_segments(&made.store(), false)?;
         let audit = restore::audit(store.records.clone())?;
         Ok(RestoredStore { audit, dir, partial: made, _claim: claim })
     }
@@ -69,7 +71,7 @@ impl RestoredStore {
     /// The system refused; then there is no store, or, if only the sync failed, one that a crash may take away.
     pub fn keep(self) -> Result<(), Error> {
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
-        fs::rename(&self.partial.path, &self.dir).map_err(|error| match error.kind() {
+        fs::rename(self.partial.store(), &self.dir).map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => Error::Open(format!(
                 "{} is where another file system begins: name a directory below it",
                 self.dir.display()
@@ -81,10 +83,39 @@ impl RestoredStore {
     }
 }
 
-/// Removes what is still there when it is dropped: nothing, once the store was given its place.
+/// What says that a directory was made here, and may be removed with all that is in it.
+const MARKER: &str = "RESTORE";
+
+/// Where a store is made. Removed when it is dropped, with the store unless that was given its place.
 #[derive(Debug)]
 struct Partial {
     path: PathBuf,
+}
+
+impl Partial {
+    fn create(path: PathBuf) -> Result<Self, Error> {
+        let create = || {
+            fs::create_dir(&path)?;
+            let mut marker = File::create_new(path.join(MARKER))?;
+            marker.write_all(
+                b"A store was being made here. If nobody is at it, this directory may be removed.\n",
+            )?;
+            marker.sync_all()?;
+            File::open(&path)?.sync_all()
+        };
+        match create() {
+            Ok(()) => Ok(Self { path }),
+            Err(error) => {
+                // Nothing that is older than this attempt: the directory was not there.
+                let _ = fs::remove_file(path.join(MARKER)).and_then(|()| fs::remove_dir(&path));
+                Err(failed("create", &path, &error))
+            }
+        }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
 }
 
 impl Drop for Partial {
@@ -155,18 +186,20 @@ impl Drop for Claim {
     }
 }
 
-/// Removes what an earlier attempt left, if it is a store that nobody has open.
+/// Removes what an earlier attempt left: nobody else is at it, because this one holds the claim.
 fn remove_leftover(partial: &Path) -> Result<(), Error> {
     if !exists(partial)? {
         return Ok(());
     }
-    // Refuses what is no store, and one that is in use. A damaged one is ours as well.
-    // Held open until it is gone.
-    let _opened = match embedded::open_segments(partial, true) {
-        Ok(store) => Some(store),
-        Err(Error::Corrupt(_)) => None,
-        Err(error) => return Err(error),
-    };
+    if !exists(&partial.join(MARKER))? {
+        // An attempt that was cut off before its first file leaves an empty directory.
+        return fs::remove_dir(partial).map_err(|_| {
+            Error::Open(format!(
+                "{} is in the way, and is nothing that an earlier attempt left: give it another name",
+                partial.display()
+            ))
+        });
+    }
     tracing::info!(path = %partial.display(), "removing what an earlier attempt left");
     fs::remove_dir_all(partial).map_err(|error| failed("remove", partial, &error))
 }

@@ -84,15 +84,52 @@ fn what_is_not_kept_leaves_nothing() {
 }
 
 #[test]
-fn two_attempts_do_not_meet() {
+fn a_store_that_is_called_like_a_leftover_stays() {
     let home = TempDir::new().expect("a directory");
     let dir = home.path().join("store");
     let partial = home.path().join("store.partial");
-    // Another process is at it: it has the store open.
-    let other = block_on(coffer::open(&format!("file://{}", partial.display()))).expect("a store");
+    let url = format!("file://{}", partial.display());
+    block_on(async {
+        let other = coffer::open(&url).await.expect("a store");
+        other.put("a", "b").await.expect("a put");
+        let refused = restore(&dir, Vec::new()).map(|_| ());
+        assert!(matches!(&refused, Err(Error::Open(text)) if text.contains("in the way")), "{refused:?}");
+        other.close().await;
+    });
     let refused = restore(&dir, Vec::new()).map(|_| ());
-    assert!(matches!(&refused, Err(Error::Open(text)) if text.contains("in use")), "{refused:?}");
-    block_on(other.close());
+    assert!(matches!(&refused, Err(Error::Open(text)) if text.contains("in the way")), "{refused:?}");
+    assert_eq!(names(home.path()), ["store.partial"]);
+    let found = block_on(async {
+        let store = coffer::open(&url).await.expect("a store");
+        let found = store.get("a").await.expect("an answer");
+        store.close().await;
+        found
+    });
+    assert_eq!(found.map(|kv| kv.value), Some("b".into()));
+}
+
+#[test]
+fn what_an_attempt_left_is_removed_by_the_next_one() {
+    let home = TempDir::new().expect("a directory");
+    let dir = home.path().join("store");
+    let partial = home.path().join("store.partial");
+    // Cut off before its first file, and as late as can be.
+    fs::create_dir(&partial).expect("created");
+    restore(&dir, Vec::new()).expect("a store");
+    let made = restore(&dir, vec![record(5, "a", "b")]).expect("a store");
+    std::mem::forget(made);
+    assert!(fs::read_dir(&partial).expect("it is there").count() > 1);
+    let again = home.path().join("other");
+    fs::rename(&partial, home.path().join("other.partial")).expect("renamed");
+    restore(&again, vec![record(5, "a", "b")]).expect("a store").keep().expect("kept");
+    assert!(!home.path().join("other.partial").exists());
+    assert!(!names(&again).contains(&"RESTORE".to_owned()), "the store has nothing of the attempt");
+}
+
+#[test]
+fn two_attempts_do_not_meet() {
+    let home = TempDir::new().expect("a directory");
+    let dir = home.path().join("store");
     // Another one has made its store, and is about to name it.
     let made = restore(&dir, Vec::new()).expect("a store");
     let refused = restore(&dir, Vec::new()).map(|_| ());

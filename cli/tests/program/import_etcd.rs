@@ -101,14 +101,22 @@ fn what_fails_leaves_nothing() {
 fn an_interrupted_import_is_begun_again_and_nothing_else_is_touched() {
     let home = TempDir::new().expect("a directory");
     let (dir, partial) = (home.path().join("store"), home.path().join("store.partial"));
-    store(&partial, &["put", "left", "over"]);
+    fs::create_dir(&partial).expect("created");
+    fs::write(partial.join("RESTORE"), "").expect("written");
+    store(&partial.join("store"), &["put", "left", "over"]);
     import(FIXTURE, &dir, &[]).ok();
     assert_eq!((names(home.path()), hash(&dir).0), (vec!["store".to_owned()], FIXTURE_HASH));
 
+    // Somebody's store, and somebody's letter.
     fs::remove_dir_all(&dir).expect("removed");
+    store(&partial, &["put", "a", "b"]);
+    let before = hash(&partial);
+    import(FIXTURE, &dir, &[]).fails(1, "is in the way");
+    assert_eq!((names(home.path()), hash(&partial)), (vec!["store.partial".into()], before));
+    fs::remove_dir_all(&partial).expect("removed");
     fs::create_dir(&partial).expect("created");
     fs::write(partial.join("letter"), "dear").expect("written");
-    import(FIXTURE, &dir, &[]).fails(1, "is not empty and holds no store");
+    import(FIXTURE, &dir, &[]).fails(1, "is in the way");
     assert_eq!((names(home.path()), names(&partial)), (vec!["store.partial".into()], vec!["letter".into()]));
 }
 

@@ -205,6 +205,20 @@ impl Engine {
         }
     }
 
+    /// What a call that `connection` answered with `error` may still hope for: the error, if it may be made again, on
+    /// another connection where this one is of no use.
+    ///
+    /// # Errors
+    /// The error, if it would be the same again.
+    pub(super) fn refused(&self, connection: &Rc<Connection>, error: Error) -> Result<Error, Error> {
+        match error {
+            Error::TooManyRequests | Error::Unavailable(_) => {}
+            Error::NoLeader | Error::NotLeader | Error::Stopped => self.leave(connection),
+            _ => return Err(error),
+        }
+        Ok(error)
+    }
+
     /// Runs a call until `at`: `send` sends it, and is called again only where nothing can have happened.
     pub(super) async fn call<T, F, Fut>(self: Rc<Self>, kind: Kind, at: Instant, send: F) -> Result<T, Error>
     where
@@ -229,14 +243,7 @@ impl Engine {
             let failure = match self.ticker.within(at, send(&connection, ms_until(at))).await {
                 None => return Err(kind.timed_out()),
                 Some(Ok(Ok(answer))) => return Ok(answer),
-                Some(Ok(Err(error))) => {
-                    match error {
-                        Error::TooManyRequests | Error::Unavailable(_) => {}
-                        Error::NoLeader | Error::NotLeader | Error::Stopped => self.leave(&connection),
-                        _ => return Err(error),
-                    }
-                    error
-                }
+                Some(Ok(Err(error))) => self.refused(&connection, error)?,
                 Some(Err(error)) => match error.kind {
                     capnp::ErrorKind::Overloaded => Error::TooManyRequests,
                     capnp::ErrorKind::Unimplemented => return Err(Error::Unsupported(error.to_string())),

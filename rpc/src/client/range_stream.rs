@@ -120,7 +120,7 @@ struct Fetch {
 struct Abandoned;
 
 impl Fetch {
-    /// Fetches piece after piece, on another connection where one breaks. The deadline is that of each connection that
+    /// Fetches piece after piece, again where it is refused and on another connection where one breaks. The deadline is that of each connection that
     /// brings nothing.
     async fn run(mut self) -> Result<(), Error> {
         let resumable = self.request.limit_stops_walk();
@@ -134,28 +134,33 @@ impl Fetch {
             let client = capnp_rpc::new_client_from_rc(sink.clone());
             let call = call::range_stream(&connection, &self.request, client);
             let Ok(outcome) = self.forward(call, &sink).await else { return Ok(()) };
-            match outcome {
+            let failure = match outcome {
                 Ok(Ok(mut end)) => {
                     end.more = if self.only_more { end.count > 0 } else { end.more };
                     end.count += self.delivered;
                     let _ = self.pieces.send(Ok(Piece::End(end))).await;
                     return Ok(());
                 }
-                Ok(Err(error)) => return Err(error),
-                Err(error) if error.kind != capnp::ErrorKind::Disconnected => {
-                    return Err(Error::Unavailable(format!("unusable answer: {error}")));
-                }
-                Err(_) if sink.last.borrow().is_none() => {}
-                Err(_) if resumable => {
-                    self.resume_after(&sink);
-                    (at, backoff) = (Instant::now() + self.deadline, BACKOFF_MIN);
-                }
-                Err(_) => return Err(Kind::Read.lost()),
+                Ok(Err(error)) => self.engine.refused(&connection, error)?,
+                Err(error) => match error.kind {
+                    capnp::ErrorKind::Overloaded => Error::TooManyRequests,
+                    capnp::ErrorKind::Unimplemented => return Err(Error::Unsupported(error.to_string())),
+                    capnp::ErrorKind::Disconnected => Kind::Read.lost(),
+                    _ => return Err(Error::Unavailable(format!("unusable answer: {error}"))),
+                },
+            };
+            let has_begun = sink.last.borrow().is_some();
+            if has_begun && !resumable {
+                return Err(failure);
+            }
+            if has_begun {
+                self.resume_after(&sink);
+                (at, backoff) = (Instant::now() + self.deadline, BACKOFF_MIN);
             }
             // Never at once: the connection learns only now that it is broken.
             let pause = jittered(backoff);
             if Instant::now() + pause >= at {
-                return Err(Kind::Read.lost());
+                return Err(failure);
             }
             self.engine.ticker.after(pause).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);

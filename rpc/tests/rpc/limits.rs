@@ -1,9 +1,11 @@
 //! Limits that a client meets as typed errors.
 
 use crate::support::*;
+use coffer_core::request::RangeRequest;
 use coffer_core::watch::{WatchKind, WatchRequest};
 use coffer_core::{Error, KeyRange};
 use coffer_rpc::{Client, ClientConfig, ServerConfig};
+use std::time::Duration;
 
 #[test]
 fn too_many_watchers_are_refused_one_by_one() {
@@ -45,4 +47,22 @@ fn a_client_limits_its_own_calls() {
     let outcomes = wait(futures_util::future::join_all(puts));
     assert!(outcomes.iter().any(Result::is_ok));
     assert!(outcomes.contains(&Err(Error::TooManyRequests)));
+}
+
+#[test]
+fn a_range_in_pieces_waits_for_its_turn() {
+    let world = World::with(ServerConfig { range_streams_max: 1, ..quick() });
+    let puts = (0..4000).map(|i| world.node.put(put_request(format!("k/{i:05}"), vec![1; 1 << 10])));
+    for put in wait(futures_util::future::join_all(puts)) {
+        put.unwrap();
+    }
+    let all = || RangeRequest::new(KeyRange::all());
+    let mut first = world.client.range_stream(all());
+    wait(first.next()).unwrap().unwrap();
+    let hurried = world.client.with_deadline(Duration::from_millis(400));
+    let refused = wait(hurried.range_stream(all()).collect());
+    assert_eq!(refused, Err(Error::TooManyRequests), "while the first is not taken");
+    let second = world.client.range_stream(all());
+    drop(first);
+    assert_eq!(wait(second.collect()).unwrap().kvs.len(), 4000);
 }

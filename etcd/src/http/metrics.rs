@@ -52,6 +52,14 @@ fn server(page: &mut Page, front: &Front, node: &NodeMetrics) {
         "Whether or not this member is a learner.",
         u8::from(node.is_learner),
     );
+    let mut alarms = page.gauges(
+        "etcd_debugging_server_alarms",
+        "Alarms for every member in cluster. 1 for 'server_id' label with current ID. 2 for 'alarm_type' label with type of this alarm",
+    );
+    for alarm in front.node.alarms() {
+        let (server, kind) = (format!("{:x}", alarm.member), alarm.kind.to_string());
+        alarms.sample(&[("server_id", &server), ("alarm_type", &kind)], 1);
+    }
     page.gauge(
         "etcd_server_quota_backend_bytes",
         "Current backend storage quota size in bytes. The largest number if there is none.",

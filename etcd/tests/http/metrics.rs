@@ -14,6 +14,7 @@ const NAMES: &[(&str, &str)] = &[
     ("etcd_server_proposals_committed_total", "gauge"),
     ("etcd_server_proposals_applied_total", "gauge"),
     ("etcd_server_quota_backend_bytes", "gauge"),
+    ("etcd_debugging_server_alarms", "gauge"),
     ("etcd_mvcc_db_total_size_in_bytes", "gauge"),
     ("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge"),
     ("etcd_disk_wal_fsync_duration_seconds", "histogram"),
@@ -170,6 +171,22 @@ fn values_are_those_of_the_node() {
     }
     let quota = page.value("etcd_server_quota_backend_bytes");
     assert!(page.value("etcd_mvcc_db_total_size_in_bytes") < quota, "no alert without a reason");
+}
+
+#[test]
+fn raised_alarms_are_told() {
+    let running = Running::start();
+    let address = running.address();
+    let set = |action: &str| {
+        let body = format!(r#"{{"action":"{action}","memberID":"171","alarm":"NOSPACE"}}"#);
+        assert_eq!(post(&address, "/v3/maintenance/alarm", &body).status, 200);
+    };
+    let name = r#"etcd_debugging_server_alarms{server_id="ab",alarm_type="NOSPACE"}"#;
+    assert!(!Page::scrape(&address).samples.contains_key(name));
+    set("ACTIVATE");
+    assert_eq!(Page::scrape(&address).value(name), 1.0);
+    set("DEACTIVATE");
+    assert!(!Page::scrape(&address).samples.contains_key(name));
 }
 
 #[test]

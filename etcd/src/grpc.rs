@@ -19,6 +19,7 @@ mod turns;
 mod unread;
 mod watch;
 
+pub(crate) use deadline::read as deadline;
 pub(crate) use watch::Encodings;
 
 use crate::calls::CallBody;

@@ -13,11 +13,19 @@ use tonic::body::Body;
 
 /// Reads the deadline; `None` if none is set, or one so far away that no clock will see it.
 pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
+    read(headers, |text| Status::internal(format!("malformed grpc-timeout: {text}")))
+}
+
+/// The same, for who says in other words that it cannot be read.
+pub(crate) fn read(
+    headers: &HeaderMap,
+    malformed: impl FnOnce(&str) -> Status,
+) -> Result<Option<Instant>, Status> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
-        Status::internal(format!("malformed grpc-timeout: {}", value.as_bytes().escape_ascii()))
-    })?;
-    Ok(Instant::now().checked_add(timeout))
+    match value.to_str().ok().and_then(parse) {
+        Some(timeout) => Ok(Instant::now().checked_add(timeout)),
+        None => Err(malformed(&value.as_bytes().escape_ascii().to_string())),
+    }
 }
 
 /// At most eight digits and a unit.

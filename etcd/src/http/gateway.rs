@@ -70,7 +70,8 @@ async fn perform(front: &Arc<Front>, place: Place, request: Request<Incoming>) -
     if request.method() != Method::POST {
         return Err(Status::unimplemented("Method Not Allowed").into());
     }
-    let deadline = head::deadline(request.headers())?;
+    let invalid = |text: &str| Status::invalid_argument(format!("invalid grpc-timeout: {text}"));
+    let deadline = grpc::deadline(request.headers(), invalid)?;
     let message_bytes_max = grpc::message_bytes_max(front);
     let mut call = Request::new(());
     *call.method_mut() = Method::POST;

@@ -1,8 +1,6 @@
 //! From the headers of HTTP to the metadata of a call.
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, header};
-use std::time::{Duration, Instant};
-use tonic::Status;
 
 /// Headers with this prefix are passed on without it.
 const PREFIX: &str = "grpc-metadata-";
@@ -26,32 +24,6 @@ pub(super) fn pass_on(from: &HeaderMap, to: &mut HeaderMap) {
     if let (false, Ok(token)) = (to.contains_key("token"), token) {
         to.insert("token", token);
     }
-}
-
-/// When the client stops waiting, if it says so.
-///
-/// # Errors
-/// It says something else.
-pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    let invalid = || Status::invalid_argument(format!("invalid grpc-timeout: {text}"));
-    let timeout = parse(text).ok_or_else(invalid)?;
-    Ok(Instant::now().checked_add(timeout))
-}
-
-fn parse(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number.saturating_mul(3600)),
-        "M" => Duration::from_secs(number.saturating_mul(60)),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -89,15 +61,5 @@ mod tests {
             (&both["token"], &both["authorization"]),
             (&"def".parse().unwrap(), &"abc".parse().unwrap())
         );
-    }
-
-    #[test]
-    fn timeouts_have_a_unit() {
-        assert_eq!(parse("15S"), Some(Duration::from_secs(15)));
-        assert_eq!(parse("3m"), Some(Duration::from_millis(3)));
-        for text in ["", "S", "1", "1x", "-1S", "1é"] {
-            assert_eq!(parse(text), None, "{text}");
-        }
-        assert!(deadline(&HeaderMap::new()).unwrap().is_none());
     }
 }

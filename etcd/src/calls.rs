@@ -7,14 +7,19 @@
 //!   dropped before.
 
 mod body;
+mod chunk;
 mod methods;
+mod received;
 
-pub(crate) use body::{CallBody, Reply};
+pub(crate) use body::{CallBody, Reply, Sending};
 pub(crate) use methods::{METHODS, Method};
+pub(crate) use received::Received;
 
+use crate::convert::status;
 use crate::front::Front;
 use crate::grpc;
 use ::http::{HeaderMap, Request, Response};
+use coffer_core::Error;
 use coffer_core::metrics::{Histogram, HistogramSnapshot, LANES, lane};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -199,8 +204,25 @@ impl Drop for Call {
 pub(crate) async fn answer(front: &Arc<Front>, request: Request<CallBody>) -> Response<Reply> {
     let call = front.calls.begin(request.uri().path(), request.headers());
     let lane = call.as_ref().map(|call| call.lane.clone());
-    let request = request.map(|body| body.counted(lane));
-    body::reply(call, grpc::call(front, request).await)
+    let method = call.as_ref().map(|call| &METHODS[call.method]);
+    let (is_stream, takes_stream) =
+        method.map_or((false, false), |method| (method.is_stream(), method.takes_stream()));
+    let outgo = request.body().outgo();
+    if outgo.as_ref().is_some_and(|outgo| outgo.is_clogged()) {
+        return body::reply(call, Sending::default(), status(Error::TooManyRequests).into_http());
+    }
+    let sending = match outgo {
+        // A watch that is not read is no reason to end the others on its connection: it is bounded by itself.
+        Some(_) if takes_stream => Sending::default(),
+        Some(outgo) if is_stream => Sending::stream(&outgo),
+        Some(outgo) => Sending::new(&outgo),
+        None => Sending::default(),
+    };
+    let request = request.map(|body| {
+        let body = body.counted(lane);
+        if takes_stream { body.of_messages() } else { body }
+    });
+    body::reply(call, sending, grpc::call(front, request).await)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::calls::Calls;
 use crate::convert::status;
 use crate::grpc::Encodings;
 use crate::http::HealthCounts;
+use crate::intake::Intake;
 use crate::leadership::Leadership;
 use crate::server::ServerConfig;
 use async_channel::Receiver;
@@ -12,6 +13,7 @@ use coffer_core::node::Node;
 use coffer_runtime::timeout;
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
 
@@ -25,6 +27,7 @@ pub(crate) struct Front {
     pub(crate) encodings: Encodings,
     pub(crate) calls: Calls,
     pub(crate) health: HealthCounts,
+    pub(crate) intake: Arc<Intake>,
 }
 
 impl Front {

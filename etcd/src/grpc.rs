@@ -33,6 +33,7 @@ use crate::proto::health::health_server::HealthServer;
 use crate::proto::v3electionpb::election_server::ElectionServer;
 use crate::proto::v3lockpb::lock_server::LockServer;
 use ::http::{HeaderMap, Request, Response};
+use coffer_core::node::Node;
 use std::sync::Arc;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -48,8 +49,8 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Bytes that a message of a client may have.
-pub(crate) fn message_bytes_max(front: &Front) -> usize {
-    front.node.request_bytes_max() + OVERHEAD_BYTES
+pub(crate) fn message_bytes_max(node: &Node) -> usize {
+    node.request_bytes_max() + OVERHEAD_BYTES
 }
 
 /// Answers a call.
@@ -64,7 +65,7 @@ pub(crate) async fn call(front: &Arc<Front>, request: Request<CallBody>) -> Resp
 }
 
 async fn serve(front: &Arc<Front>, request: Request<CallBody>) -> Response<Body> {
-    let bytes_max = message_bytes_max(front);
+    let bytes_max = message_bytes_max(&front.node);
     let uri = request.uri().clone();
     let service = refusal::split(uri.path()).map(|(service, _)| service);
     macro_rules! serve {

@@ -9,10 +9,11 @@ mod gateway;
 mod health;
 mod metrics;
 
+pub(crate) use gateway::body_bytes_max;
 pub(crate) use health::HealthCounts;
 
-use crate::calls::Reply;
 use crate::front::Front;
+use crate::intake::Share;
 use crate::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 use ::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -21,38 +22,38 @@ use std::sync::Arc;
 use tonic::body::Body;
 
 /// What a client gets: whole, or of the gateway's streams piece by piece.
-type Answer = Response<Body>;
+pub(crate) type Answer = Response<Body>;
 
 /// Answers a request on a URL for clients.
-pub(crate) async fn call(front: &Arc<Front>, request: Request<Incoming>) -> Response<Reply> {
+pub(crate) async fn call(front: &Arc<Front>, share: &Arc<Share>, request: Request<Incoming>) -> Answer {
     let origin = match access::check(&front.config, &request) {
         Ok(origin) => origin,
-        Err(refused) => return plain(StatusCode::MISDIRECTED_REQUEST, refused).map(Reply::from),
+        Err(refused) => return plain(StatusCode::MISDIRECTED_REQUEST, refused),
     };
     let mut answer = match *request.method() {
         Method::OPTIONS => Response::new(Body::empty()),
-        _ => route(front, request).await,
+        _ => route(front, share, request).await,
     };
     access::allow(origin, answer.headers_mut());
-    answer.map(Reply::from)
+    answer
 }
 
 /// Answers a request on a URL for metrics.
-pub(crate) async fn call_metrics(front: &Arc<Front>, request: Request<Incoming>) -> Response<Reply> {
-    observe(front, &request).await.unwrap_or_else(not_found).map(Reply::from)
+pub(crate) async fn call_metrics(front: &Arc<Front>, request: Request<Incoming>) -> Answer {
+    observe(front, &request).await.unwrap_or_else(not_found)
 }
 
 /// Answers what is not gRPC where nothing else is served.
-pub(crate) fn only_grpc() -> Response<Reply> {
+pub(crate) fn only_grpc() -> Answer {
     let hint = "this URL serves gRPC only\n";
-    plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, hint.into()).map(Reply::from)
+    plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, hint.into())
 }
 
-async fn route(front: &Arc<Front>, request: Request<Incoming>) -> Answer {
+async fn route(front: &Arc<Front>, share: &Arc<Share>, request: Request<Incoming>) -> Answer {
     if front.config.gateway
         && let Some(place) = gateway::find(request.uri().path())
     {
-        return gateway::call(front, place, request).await;
+        return gateway::call(front, share, place, request).await;
     }
     if request.uri().path() == "/version" {
         return version(request.method());

@@ -17,13 +17,14 @@ mod thread;
 mod timer;
 mod url;
 
-pub use config::{ServeError, ServerConfig};
+pub use config::{STREAMS_MAX, ServeError, ServerConfig};
 pub use url::UrlError;
 
 use crate::calls::Calls;
 use crate::front::{Front, Stop};
 use crate::grpc::Encodings;
-use crate::http::HealthCounts;
+use crate::http::{self, HealthCounts};
+use crate::intake::Intake;
 use crate::leadership::Leadership;
 use accept::Acceptor;
 use coffer_core::node::Node;
@@ -62,9 +63,15 @@ impl Server {
         let (queues, receivers): (Vec<_>, Vec<_>) =
             (0..config.threads.max(1)).map(|_| async_channel::unbounded()).unzip();
         let mut acceptor = Some(Acceptor::new(listeners, queues, config.connections_max));
+        let body_bytes_max = http::body_bytes_max(&node);
         let front = Arc::new(Front {
             calls: Calls::new(config.extensive_metrics),
             health: HealthCounts::default(),
+            intake: Intake::new(
+                config.bodies_bytes_max.max(body_bytes_max),
+                config.connection_bodies_bytes_max.max(body_bytes_max),
+                config.body_timeout,
+            ),
             node,
             config,
             stop: Stop::new(stopped),

@@ -27,6 +27,10 @@ mod range_stream;
 mod raw;
 #[path = "api/support.rs"]
 mod support;
+#[path = "api/unfinished.rs"]
+mod unfinished;
+#[path = "api/unread.rs"]
+mod unread;
 #[path = "api/watch.rs"]
 mod watch;
 #[path = "api/watch_load.rs"]

@@ -85,7 +85,7 @@ static MEMBER: [Flag; 31] = [
     flag(Member, 4, "max-txn-ops", Uint64, "128", Used, "most operations in one list of a transaction"),
     flag(Member, 4, "max-request-bytes", Uint64, "1572864", Used, "largest request in bytes"),
     flag(Member, 4, "max-concurrent-streams", Uint32, "4294967295", Used,
-        "most streams of one connection at a time"),
+        "most streams of one connection at a time; at most 20000"),
     flag(Member, 4, "grpc-keepalive-min-time", Duration, "5s", Idle,
         "clients may ping as often as they like"),
     flag(Member, 4, "grpc-keepalive-interval", Duration, "2h0m0s", Used,

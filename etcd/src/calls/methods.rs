@@ -18,6 +18,11 @@ impl Method {
     pub(crate) fn is_stream(&self) -> bool {
         self.kind != "unary"
     }
+
+    /// Whether its client sends a stream of requests.
+    pub(crate) fn takes_stream(&self) -> bool {
+        self.kind == "bidi_stream"
+    }
 }
 
 macro_rules! methods {

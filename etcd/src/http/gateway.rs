@@ -17,11 +17,13 @@ mod status;
 mod table;
 
 use super::Answer;
-use crate::calls::{self, CallBody};
+use crate::calls::{self, CallBody, Received};
 use crate::front::Front;
 use crate::grpc;
+use crate::intake::{Hold, Share};
 use ::http::{HeaderValue, Method, Request, Response, header};
 use bytes::{Bytes, BytesMut};
+use coffer_core::node::Node;
 use coffer_runtime::timeout_at;
 use futures_util::stream::try_unfold;
 use http_body::Frame;
@@ -39,6 +41,11 @@ use tonic::body::Body;
 /// A body may be this many times as large as the message in it: bytes are longer in base64, and text may be escaped.
 const BODY_PER_MESSAGE: usize = 2;
 
+/// Bytes that a body may have.
+pub(crate) fn body_bytes_max(node: &Node) -> usize {
+    grpc::message_bytes_max(node) * BODY_PER_MESSAGE
+}
+
 /// A path of the gateway, with its method if it has one.
 pub(super) struct Place(Option<Binding>);
 
@@ -51,14 +58,24 @@ pub(super) fn find(path: &str) -> Option<Place> {
 }
 
 /// Answers a request for `place`.
-pub(super) async fn call(front: &Arc<Front>, place: Place, request: Request<Incoming>) -> Answer {
-    match perform(front, place, request).await {
+pub(super) async fn call(
+    front: &Arc<Front>,
+    share: &Arc<Share>,
+    place: Place,
+    request: Request<Incoming>,
+) -> Answer {
+    match perform(front, share, place, request).await {
         Ok(answer) => answer,
         Err(refused) => refused.answer(),
     }
 }
 
-async fn perform(front: &Arc<Front>, place: Place, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn perform(
+    front: &Arc<Front>,
+    share: &Arc<Share>,
+    place: Place,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
     let Some(binding) = place.0 else {
         return Err(Status::not_found("Not Found").into());
     };
@@ -72,17 +89,18 @@ async fn perform(front: &Arc<Front>, place: Place, request: Request<Incoming>) -
     }
     let invalid = |text: &str| Status::invalid_argument(format!("invalid grpc-timeout: {text}"));
     let deadline = grpc::deadline(request.headers(), invalid)?;
-    let message_bytes_max = grpc::message_bytes_max(front);
+    let message_bytes_max = grpc::message_bytes_max(&front.node);
     let mut call = Request::new(());
     *call.method_mut() = Method::POST;
     *call.uri_mut() = ::http::Uri::from_static(binding.path);
     head::pass_on(request.headers(), call.headers_mut());
     let body = match binding.shape {
         Shape::Bidirectional => {
-            Body::new(Requests::new(request.into_body(), binding.to_message, message_bytes_max))
+            let (body, hold) = (request.into_body(), Hold::new(share));
+            Body::new(Requests::new(body, hold, binding.to_message, message_bytes_max))
         }
         Shape::Unary | Shape::ServerStream => {
-            let body = read(front, request, message_bytes_max * BODY_PER_MESSAGE).await?;
+            let body = read(share, request, body_bytes_max(&front.node)).await?;
             let message = (binding.to_message)(&body)?;
             if message.len() > message_bytes_max {
                 return Err(status::too_large(message.len(), message_bytes_max).into());
@@ -162,19 +180,21 @@ fn success(body: Body) -> Answer {
 }
 
 /// Reads a whole body.
-async fn read(front: &Front, request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Refusal> {
+async fn read(share: &Arc<Share>, request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Refusal> {
     let told =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if let Some(told) = told.filter(|told| *told > bytes_max) {
         return Err(status::too_large(told, bytes_max).into());
     }
-    let body = Limited::new(request.into_body(), bytes_max).collect();
-    match coffer_runtime::timeout(front.config.body_timeout, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+    let body = Limited::new(Received::new(request.into_body(), share), bytes_max).collect();
+    match body.await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(status::too_large(bytes_max + 1, bytes_max).into())
         }
-        Ok(Err(error)) => Err(Status::invalid_argument(error.to_string()).into()),
-        Err(_) => Err(Refusal::slow_body()),
+        Err(error) => Err(match error.downcast::<Status>() {
+            Ok(refused) => Refusal::of_body(*refused),
+            Err(error) => Status::invalid_argument(error.to_string()).into(),
+        }),
     }
 }

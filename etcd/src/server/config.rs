@@ -5,6 +5,10 @@ use std::io;
 use std::time::Duration;
 use thiserror::Error;
 
+/// Most calls at a time on one connection, whatever is configured: each takes some memory though nothing of it has come.
+/// A client with more waits with them, as HTTP/2 has it.
+pub const STREAMS_MAX: u32 = 20_000;
+
 /// How a server runs.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -12,7 +16,7 @@ pub struct ServerConfig {
     pub threads: usize,
     /// Connections at a time, over the whole server. More are closed at once.
     pub connections_max: usize,
-    /// Calls at a time on one connection.
+    /// Calls at a time on one connection. More than [`STREAMS_MAX`] count as that many.
     pub concurrent_streams_max: u32,
     /// How often an idle connection is pinged; `None` for never.
     pub keepalive_interval: Option<Duration>,
@@ -38,8 +42,13 @@ pub struct ServerConfig {
     pub cors: Vec<String>,
     /// Hosts that plain HTTP may be asked for, against DNS rebinding; `*` or none for all.
     pub host_whitelist: Vec<String>,
-    /// How long the body of a request in plain HTTP may take. Streams have as long as they last.
+    /// How long the body of a request may take; of a stream of requests, each of them once it has begun.
     pub body_timeout: Duration,
+    /// Bytes of requests that are not yet whole, over the whole server; at least one of the largest fits. More are
+    /// refused.
+    pub bodies_bytes_max: usize,
+    /// The same, of one connection.
+    pub connection_bodies_bytes_max: usize,
     /// How long a client may leave a snapshot unread.
     pub unread_timeout: Duration,
     /// Whether the durations of calls are measured, for `/metrics`.
@@ -52,7 +61,7 @@ impl Default for ServerConfig {
         Self {
             threads: (cores / 2).max(1),
             connections_max: 20_000,
-            concurrent_streams_max: 100_000,
+            concurrent_streams_max: STREAMS_MAX,
             keepalive_interval: Some(Duration::from_secs(2 * 60 * 60)),
             keepalive_timeout: Duration::from_secs(20),
             // etcd's: five seconds and two election timeouts.
@@ -67,6 +76,8 @@ impl Default for ServerConfig {
             cors: vec!["*".into()],
             host_whitelist: vec!["*".into()],
             body_timeout: Duration::from_secs(60),
+            bodies_bytes_max: 256 << 20,
+            connection_bodies_bytes_max: 64 << 20,
             unread_timeout: Duration::from_secs(60),
             extensive_metrics: false,
         }

@@ -1,11 +1,15 @@
 //! One connection: HTTP/1 or HTTP/2, as its first bytes say.
 
+use super::config::STREAMS_MAX;
 use super::opening::Opening;
 use super::timer::{LocalTasks, Timer};
-use crate::calls::{self, Reply};
+use crate::calls::{self, Received, Reply, Sending};
 use crate::front::Front;
+use crate::intake::Share;
+use crate::outgo::Outgo;
 use crate::{grpc, http};
 use ::http::{Request, Response, Version};
+use coffer_runtime::sleep;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::future::{Either, select};
 use hyper::body::Incoming;
@@ -19,6 +23,9 @@ use std::time::Duration;
 
 /// How long a client may take to say which version it speaks, and to send the head of a request in HTTP/1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long streams have to tell their clients that the server stops, once nothing else is under way.
+const TELL_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +52,27 @@ pub(super) async fn serve(
     builder
         .http2()
         .timer(Timer)
-        .max_concurrent_streams(config.concurrent_streams_max)
+        .max_concurrent_streams(config.concurrent_streams_max.min(STREAMS_MAX))
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout);
-    let service = service_fn(|request| answer(front.clone(), surface, request));
+    let share = front.intake.share();
+    let outgo = share.outgo.clone();
+    let service = service_fn(move |request| answer(front.clone(), share.clone(), surface, request));
     let opening = Opening::default();
     let stream = FuturesIo::new(opening.watch(stream));
     let mut connection = pin!(builder.serve_connection(stream, service));
-    let (mut stopped, mut overdue) = (pin!(front.stop.wait()), pin!(opening.is_overdue(HEADER_TIMEOUT)));
-    let ended = select(stopped.as_mut(), overdue.as_mut());
-    let outcome = match select(connection.as_mut(), ended).await {
+    let mut stopped = pin!(front.stop.wait());
+    let mut overdue = pin!(opening.is_overdue(HEADER_TIMEOUT));
+    let mut stuck = pin!(outgo.is_stuck(config.unread_timeout));
+    let useless = select(overdue.as_mut(), stuck.as_mut());
+    let outcome = match select(connection.as_mut(), select(stopped.as_mut(), useless)).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right((Either::Left(_), _)) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match select(connection, pin!(streams_were_told(&outgo))).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => return,
+            }
         }
         Either::Right((Either::Right(_), _)) => return,
     };
@@ -68,17 +82,34 @@ pub(super) async fn serve(
     }
 }
 
+/// Ends once a connection that is to end has nothing under way but streams, which had the time to hear of it. One whose
+/// client does not read cannot be told.
+async fn streams_were_told(outgo: &Outgo) {
+    outgo.only_streams().await;
+    sleep(TELL_TIMEOUT).await;
+    outgo.only_streams().await;
+}
+
 async fn answer(
     front: Arc<Front>,
+    share: Arc<Share>,
     surface: Surface,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
     // gRPC is HTTP/2: over version 1 a page in a browser could say it is gRPC, past the checks for pages.
     let is_grpc = request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers());
-    Ok(match (surface, is_grpc) {
-        (Surface::All | Surface::Grpc, true) => calls::answer(&front, request.map(Into::into)).await,
-        (Surface::Grpc, false) => http::only_grpc(),
-        (Surface::Metrics, _) => http::call_metrics(&front, request).await,
-        (Surface::All | Surface::Http, _) => http::call(&front, request).await,
-    })
+    if is_grpc && matches!(surface, Surface::All | Surface::Grpc) {
+        let call = request.map(|body| Received::new(body, &share).into());
+        return Ok(calls::answer(&front, call).await);
+    }
+    let sending = Sending::new(&share.outgo);
+    // In a box of its own, or every call of gRPC would take the room that this takes.
+    let answer = Box::pin(async move {
+        match surface {
+            Surface::Grpc => http::only_grpc(),
+            Surface::Metrics => http::call_metrics(&front, request).await,
+            Surface::All | Surface::Http => http::call(&front, &share, request).await,
+        }
+    });
+    Ok(answer.await.map(|body| Reply::plain(body, sending)))
 }

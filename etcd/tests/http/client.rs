@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -131,6 +131,24 @@ impl Connection {
     /// The next chunk, as text.
     pub(crate) fn text(&mut self) -> String {
         String::from_utf8(self.chunk().expect("another chunk")).unwrap()
+    }
+
+    /// Which of `connections` is answered first. Nothing of the answer is taken.
+    pub(crate) fn first_to_answer(connections: &mut [Self]) -> usize {
+        let began = Instant::now();
+        loop {
+            for (at, connection) in connections.iter_mut().enumerate() {
+                let stream = connection.stream.get_mut();
+                stream.set_nonblocking(true).unwrap();
+                let answered = stream.peek(&mut [0]).is_ok();
+                stream.set_nonblocking(false).unwrap();
+                if answered {
+                    return at;
+                }
+            }
+            assert!(began.elapsed() < PATIENCE, "none is answered");
+            std::thread::yield_now();
+        }
     }
 
     /// Whether the server has closed the connection.

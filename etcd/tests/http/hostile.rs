@@ -3,7 +3,7 @@
 use crate::client::{Connection, get, post};
 use crate::running::Running;
 use coffer_etcd::server::ServerConfig;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a message may have: etcd's largest request, and its room for what surrounds one.
 const MESSAGE_BYTES_MAX: usize = (1536 + 512) << 10;
@@ -49,6 +49,52 @@ fn a_slow_body_is_not_waited_for() {
     assert_eq!(answer.parts(), (408, "application/json", told));
     assert!(connection.is_closed(), "what would come is not taken for a request");
     assert_eq!(get(&address, "/health").status, 200);
+}
+
+#[test]
+fn bodies_that_never_end_have_their_share_of_memory() {
+    // The limit is at least one of the largest bodies: 4 MiB.
+    let config = ServerConfig { bodies_bytes_max: 0, connection_bodies_bytes_max: 0, ..Default::default() };
+    let running = Running::with(config);
+    let address = running.address();
+    let refusal = r#"{"code":8,"message":"etcdserver: too many requests"}"#;
+    let begin = |path| {
+        let mut connection = Connection::open(&address);
+        connection.send_head(&address, "POST", path, &[("transfer-encoding", "chunked")]);
+        connection.send_chunk(format!(r#"{{"key":"{}"#, "AAAA".repeat(450_000)).as_bytes());
+        connection
+    };
+    // Whichever comes last: two of them fit.
+    let mut connections = [begin("/v3/kv/put"), begin("/v3/kv/range"), begin("/v3/kv/txn")];
+    let refused = Connection::first_to_answer(&mut connections);
+    assert_eq!(connections[refused].answer().parts(), (429, "application/json", refusal));
+    let mut stream = begin("/v3/watch");
+    assert_eq!(stream.answer().status, 429);
+    drop((connections, stream));
+    // The server learns that they have left as soon as it looks.
+    let began = Instant::now();
+    while post(&address, "/v3/kv/put", &put(1 << 20)).status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "what they held never comes back");
+    }
+}
+
+#[test]
+fn a_stream_of_requests_may_pause_between_them_and_not_within() {
+    let body_timeout = Duration::from_millis(200);
+    let running = Running::with(ServerConfig { body_timeout, ..Default::default() });
+    let address = running.address();
+    let mut connection = Connection::open(&address);
+    connection.send_head(&address, "POST", "/v3/watch", &[("transfer-encoding", "chunked")]);
+    connection.send_chunk(br#"{"create_request":{"key":"Zm9v"}} "#);
+    connection.head();
+    assert!(connection.text().contains("created"));
+    let mut slow = Connection::open(&address);
+    slow.send_head(&address, "POST", "/v3/kv/put", &[("content-length", "100")]);
+    assert_eq!(slow.answer().status, 408, "longer than a body may take");
+    connection.send_chunk(br#"{"create_request":{"key":"Zm9v"}} {"create"#);
+    assert!(connection.text().contains("created"));
+    let told = r#"{"error":{"code":4,"message":"the body of the request took too long"}}"#;
+    assert_eq!(connection.text().trim_end(), told);
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Messages {
             let Some(body) = &mut self.body else { return Ok(None) };
             match body.frame().await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.buffer.extend_from_slice(&data),
+                    Ok(data) => self.buffer.put(data),
                     Err(frame) => {
                         let trailers = frame.trailers_ref();
                         self.status = trailers.and_then(Status::from_header_map).or(self.status.take());

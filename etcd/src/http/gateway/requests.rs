@@ -2,10 +2,11 @@
 //!
 //! # Invariants
 //! - Each byte is looked at once until its object is whole: a client that sends one byte at a time costs no more.
-//! - No more than one object's limit is held.
+//! - No more than one object's limit is held, within the connection's share, and for no longer than a body may take.
 
 use super::messages::framed;
 use super::status::too_large;
+use crate::intake::Hold;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use tonic::Status;
 pub(super) struct Requests {
     /// `None` once it has ended, well or not.
     body: Option<Incoming>,
+    hold: Hold,
     objects: Objects,
     to_message: fn(&[u8]) -> Result<Vec<u8>, Status>,
     bytes_max: usize,
@@ -26,19 +28,21 @@ impl Requests {
     /// Of `body`, each no larger than `bytes_max` as JSON.
     pub(super) fn new(
         body: Incoming,
+        hold: Hold,
         to_message: fn(&[u8]) -> Result<Vec<u8>, Status>,
         bytes_max: usize,
     ) -> Self {
-        Self { body: Some(body), objects: Objects::default(), to_message, bytes_max }
+        Self { body: Some(body), hold, objects: Objects::default(), to_message, bytes_max }
     }
 
     fn next(&mut self) -> Result<Option<Bytes>, Status> {
         if let Some(object) = self.objects.take()? {
+            self.hold.settle();
             return Ok(Some(framed(&(self.to_message)(&object)?)));
         }
         match self.objects.buffer.len() {
             bytes if bytes > self.bytes_max => Err(too_large(bytes, self.bytes_max)),
-            _ => Ok(None),
+            bytes => self.hold.resize(bytes).map(|()| None),
         }
     }
 }
@@ -64,7 +68,16 @@ impl HttpBody for Requests {
                 }
             }
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
-            match ready!(Pin::new(body).poll_frame(cx)) {
+            let frame = match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending if self.objects.is_between() => return Poll::Pending,
+                Poll::Pending => {
+                    let overdue = ready!(self.hold.poll_overdue(cx));
+                    self.body = None;
+                    return Poll::Ready(Some(Err(overdue)));
+                }
+            };
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.objects.buffer.extend_from_slice(&data);

@@ -22,10 +22,10 @@ impl From<Status> for Refusal {
 }
 
 impl Refusal {
-    /// Of a body that took too long.
-    pub(super) fn slow_body() -> Self {
-        let status = Status::deadline_exceeded("the body of the request took too long");
-        Self { status, http_status: Some(StatusCode::REQUEST_TIMEOUT), streams: false }
+    /// Of a body that was refused: it took too long, or there was no room for it.
+    pub(super) fn of_body(status: Status) -> Self {
+        let is_slow = status.code() == Code::DeadlineExceeded;
+        Self { status, http_status: is_slow.then_some(StatusCode::REQUEST_TIMEOUT), streams: false }
     }
 
     /// Of a call that failed before its first message.

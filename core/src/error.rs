@@ -16,7 +16,7 @@ pub enum ErrorGroup {
     Authenticate,
     /// Nothing happened; the same request may succeed later.
     Retry,
-    /// It may or may not have happened. Read before deciding.
+    /// It may or may not have happened, or what came of it is not told. Read before deciding.
     OutcomeUnknown,
     /// This node can not go on; another may.
     StopNode,
@@ -49,6 +49,15 @@ pub enum Error {
     /// An unknown sort order or target.
     #[error("invalid sort option")]
     InvalidSortOption,
+    /// One txn would look at more keys than the store lets it, because nothing else is carried out meanwhile.
+    #[error("txn looks at too many keys: split it, or narrow or limit its ranges")]
+    TxnTooLarge,
+    /// The answer is larger than one answer may be. Nothing was changed.
+    #[error("answer is too large: ask for fewer keys at a time")]
+    AnswerTooLarge,
+    /// The change was made, but the answer that was asked for with it is larger than one answer may be.
+    #[error("done, but the answer is too large: the change was made and must not be repeated")]
+    DoneAnswerTooLarge,
     /// The revision lies below the compact revision.
     #[error("mvcc: required revision has been compacted")]
     Compacted {
@@ -144,6 +153,8 @@ impl Error {
             | ValueProvided
             | LeaseProvided
             | TooManyOps
+            | TxnTooLarge
+            | AnswerTooLarge
             | DuplicateKey
             | InvalidSortOption
             | Compacted { .. }
@@ -162,7 +173,9 @@ impl Error {
             TooManyRequests | NoLeader | NotLeader | Timeout | Unavailable(_) | Stopped | NoSpace => {
                 ErrorGroup::Retry
             }
-            LeaderChanged | OutcomeUnknown | ConnectionLost => ErrorGroup::OutcomeUnknown,
+            LeaderChanged | OutcomeUnknown | ConnectionLost | DoneAnswerTooLarge => {
+                ErrorGroup::OutcomeUnknown
+            }
             Fatal(_) => ErrorGroup::StopNode,
             Corrupt(_) => ErrorGroup::RepairData,
         }

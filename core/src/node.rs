@@ -34,12 +34,13 @@ pub mod restore;
 mod snapshot_view;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod unflushed;
 mod values;
 
 pub use config::NodeConfig;
 pub use counters::NodeMetrics;
-pub use pages::Pages;
+pub use pages::{Pages, RANGE_BYTES_MAX};
 pub use snapshot_view::SnapshotView;
 
 use crate::consensus::{Consensus, ConsensusConfig};
@@ -51,6 +52,7 @@ use crate::state::check::{self, Limits};
 use crate::state::{Command, KvHasher, Outcome, State, StateReader};
 use crate::storage::{Log, Records};
 use crate::watch::{WatchConfig, WatchHub, WatchStream};
+use answers::Answering;
 use counters::Counters;
 use failure::Failure;
 use futures_channel::oneshot;
@@ -193,7 +195,7 @@ impl Node {
     /// # Errors
     /// Bad requests, [`Error::Compacted`], [`Error::FutureRevision`], [`Error::NoLeader`]; a local fault.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.range_within(request, usize::MAX).await
+        Ok(self.range_within(request, usize::MAX).await?.response)
     }
 
     /// Writes one key.
@@ -202,29 +204,32 @@ impl Node {
     /// Bad requests, [`Error::LeaseNotFound`], [`Error::TooManyRequests`], unknown outcomes.
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
         let (outcome, header, _answered) = self.propose(Command::Put(request)).await?;
-        answers::put(&self.inner.values, outcome, header).map_err(|error| self.written(error))
+        self.answering().put(outcome, header).await.map_err(|error| self.written(error))
     }
 
     /// Deletes a range of keys.
     ///
     /// # Errors
-    /// Bad requests, [`Error::TooManyRequests`], unknown outcomes.
+    /// Bad requests, [`Error::TooManyRequests`], unknown outcomes; [`Error::DoneAnswerTooLarge`] if the keys were deleted
+    /// but what they held is too much for one answer.
     pub async fn delete_range(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Error> {
         let (outcome, header, _answered) = self.propose(Command::DeleteRange(request)).await?;
-        answers::delete_range(&self.inner.values, outcome, header).map_err(|error| self.written(error))
+        self.answering().delete_range(outcome, header).await.map_err(|error| self.written(error))
     }
 
     /// Compares, then runs one of two lists of operations, atomically. A txn of ranges only is a read.
     ///
     /// # Errors
     /// Bad requests, what its operations can fail with (then nothing was changed), unknown outcomes.
+    /// [`Error::TxnTooLarge`] if it looks at too many keys, [`Error::AnswerTooLarge`] if it only reads, but too much;
+    /// [`Error::DoneAnswerTooLarge`] if it was carried out, but reads too much.
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
         if request.is_read_only() {
             check::txn(&request, &self.inner.limits)?;
             return self.read_txn(request).await;
         }
         let (outcome, header, _answered) = self.propose(Command::Txn(request)).await?;
-        answers::txn(&self.inner.values, outcome, header).map_err(|error| self.written(error))
+        self.answering().txn(outcome, header).await.map_err(|error| self.written(error))
     }
 
     /// Drops history below a revision. Returns once that is decided, or with `physical` once it is done.
@@ -472,31 +477,38 @@ impl Node {
     }
 
     /// As [`range`](Self::range), but the answer ends with `more` behind the pair that reaches `bytes_max`.
-    async fn range_within(&self, request: RangeRequest, bytes_max: usize) -> Result<RangeResponse, Error> {
+    async fn range_within(&self, request: RangeRequest, bytes_max: usize) -> Result<range::Read, Error> {
         check::range(&request)?;
         self.read_barrier(request.serializable).await?;
         self.inner.counters.ranges.add(1);
         let Inner { reader, values, .. } = &*self.inner;
-        range::read(reader, values, request, bytes_max, |revision| self.header_at(revision))
-            .map_err(|error| self.inner.fault(error))
+        let read = range::read(reader, values, request, bytes_max, |revision| self.header_at(revision)).await;
+        read.map_err(|error| self.inner.fault(error))
     }
 
     async fn read_txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
         self.read_barrier(request.is_serializable()).await?;
+        let Inner { reader, values, config, .. } = &*self.inner;
         // The whole history, because a range may name an old revision, and its values are read last.
-        let _history = self.inner.reader.pin_history();
-        let pin = self.inner.reader.pin();
+        let _history = reader.pin_history();
+        let pin = reader.pin();
         let header = self.header_at(pin.revision());
-        let outcome = self.inner.reader.read_txn(request, &pin, self.inner.values.as_ref());
-        let outcome = outcome.map_err(|error| self.inner.fault(error.into()))??;
+        let reading = Answering::read(reader, values, &request, pin.revision(), config.answer_bytes_max);
+        let (outcome, mut answering) = reading.await.map_err(|error| self.inner.fault(error))?;
         self.inner.counters.read_txn(&outcome);
-        answers::txn(&self.inner.values, outcome, header).map_err(|error| self.inner.fault(error))
+        answering.txn(outcome, header).await.map_err(|error| self.inner.fault(error))
+    }
+
+    fn answering(&self) -> Answering<'_> {
+        let Inner { reader, values, config, .. } = &*self.inner;
+        Answering::applied(reader, values, config.answer_bytes_max)
     }
 
     /// The error of a write that was applied, but whose answer can not be read.
     fn written(&self, error: Error) -> Error {
         match self.inner.fault(error) {
             Error::Corrupt(_) => Error::OutcomeUnknown,
+            Error::AnswerTooLarge | Error::TxnTooLarge => Error::DoneAnswerTooLarge,
             other => other,
         }
     }

@@ -15,7 +15,8 @@
 //!   `alarms`: what is refused while a member is in trouble.
 //! - [`check`]: what is refused before it is proposed. `command`: the bytes of a batch in the log.
 //! - `apply`: [`State`], command by command. `txn`: choosing, checking and running. `writer`: the writes of one command.
-//! - `reader`, `pins`, `range`: [`StateReader`], what keeps history from being pruned, and walking in short steps.
+//! - `reader`, `pins`, `range`, `finding`: [`StateReader`], what keeps history from being pruned, and walking in short
+//!   steps.
 //! - `checkpoint`: the bytes of what has no revisions. `hash`: HashKV.
 
 pub mod key_index;
@@ -30,6 +31,7 @@ mod txn;
 mod windows;
 mod writer;
 
+mod finding;
 mod pins;
 mod range;
 mod reader;
@@ -41,9 +43,11 @@ pub use alarms::cost_bytes;
 pub use apply::State;
 pub(crate) use checkpoint::founding as founding_checkpoint;
 pub use command::{TXN_DEPTH_MAX, decode_batch, encode_batch, encoded_bytes};
+pub use finding::Finding;
 pub use hash::KvHasher;
 pub use pins::ReadPin;
-pub use reader::{LeaseInfo, StateReader};
+pub use reader::{LeaseInfo, StateReader, TxnReading};
+pub use txn::{Budget, TXN_LOOKS_MAX};
 
 use crate::error::Error;
 use crate::record::Record;
@@ -142,7 +146,19 @@ pub struct IndexEntry {
     pub version: i64,
 }
 
-/// What a range inside a txn found; the waiting thread reads the values and finishes the answer.
+/// What a range inside a txn sees. Whoever waits for the answer looks for it ([`StateReader::find`]), reads the values
+/// and finishes it, under a pin of the history that was taken before the txn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeView {
+    /// The request.
+    pub request: RangeRequest,
+    /// The main revision that it sees the whole of.
+    pub at: i64,
+    /// How many steps of the revision after that it sees too: those of its own txn that came before it.
+    pub own_steps: u32,
+}
+
+/// What the index knows of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeOutcome {
     /// The request, for sort, filters and limit.
@@ -157,7 +173,7 @@ pub struct RangeOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants say what they are")]
 pub enum Outcome {
-    Range(RangeOutcome),
+    Range(RangeView),
     Put {
         prev: Option<Revision>,
     },

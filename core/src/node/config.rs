@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub quota_bytes: u64,
     /// Most operations in one list of a txn.
     pub txn_ops_max: usize,
+    /// About how much the answer to a txn or to a deletion may hold.
+    pub answer_bytes_max: usize,
     /// How often an idle watcher that asked for it is told of progress.
     pub watch_progress_interval: Duration,
     /// Name of the backend, for status.
@@ -49,6 +51,7 @@ impl Default for NodeConfig {
             request_bytes_max: 1536 * 1024,
             quota_bytes: 0,
             txn_ops_max: 128,
+            answer_bytes_max: 32 << 20,
             watch_progress_interval: Duration::from_secs(600),
             backend: "memory".into(),
             sealed: false,

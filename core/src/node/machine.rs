@@ -91,7 +91,7 @@ impl StateMachine {
 fn needs_values(answer: &Answer) -> bool {
     fn refers(outcome: &Outcome) -> bool {
         match outcome {
-            Outcome::Range(range) => !range.found.is_empty(),
+            Outcome::Range(_) => true,
             Outcome::Put { prev } => prev.is_some(),
             Outcome::DeleteRange { prev, .. } => !prev.is_empty(),
             Outcome::Txn { responses, .. } => responses.iter().any(refers),

@@ -11,6 +11,11 @@ use bytes::{BufMut, BytesMut};
 
 /// Most keys in a page.
 const PAGE_KEYS_MAX: usize = 4096;
+/// Most that a range may take which a surface answers as a whole.
+pub const RANGE_BYTES_MAX: usize = 256 << 20;
+/// Keys and bytes that a whole answer reads at a time.
+const WHOLE_KEYS: usize = 1024;
+const WHOLE_BYTES: usize = 1 << 20;
 
 /// The rest of a range. A range in key order and without filters comes in pages; any other needs to be known as a
 /// whole before its first pair is, and comes in one.
@@ -21,7 +26,7 @@ pub struct Pages {
     /// Keys to ask for next.
     page_keys: usize,
     page_bytes: usize,
-    /// What an answer that has no pages is cut at.
+    /// What an answer that has no pages may take.
     whole_bytes_max: usize,
     /// Keys that the caller's limit still allows; `None` without one.
     allowed: Option<usize>,
@@ -39,7 +44,7 @@ impl Pages {
         let allowed = usize::try_from(request.limit).ok().filter(|&limit| limit > 0);
         let paged = request.limit_stops_walk() && !request.count_only && !request.range.is_single();
         let (page_keys, page_bytes) = (first_keys.clamp(1, PAGE_KEYS_MAX), page_bytes.max(1));
-        let whole_bytes_max = usize::MAX;
+        let whole_bytes_max = RANGE_BYTES_MAX;
         Self {
             node,
             request,
@@ -53,11 +58,31 @@ impl Pages {
         }
     }
 
-    /// Cuts what does not come in pages behind the pair that reaches `whole_bytes_max`, for callers that have no use
-    /// for more. What is sorted by value is read as a whole nevertheless.
+    /// Refuses a range that does not come in pages if it takes more than `whole_bytes_max`, instead of
+    /// [`RANGE_BYTES_MAX`].
     #[must_use]
     pub fn with_whole_bytes_max(self, whole_bytes_max: usize) -> Self {
         Self { whole_bytes_max, ..self }
+    }
+
+    /// All of `request` in one answer of about `bytes_max` at most.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next); [`Error::AnswerTooLarge`].
+    pub async fn whole(node: Node, request: RangeRequest, bytes_max: usize) -> Result<RangeResponse, Error> {
+        let pages = Self::new(node, request, WHOLE_KEYS, WHOLE_BYTES.min(bytes_max));
+        let mut pages = pages.with_whole_bytes_max(bytes_max);
+        let mut whole = pages.next().await?.ok_or(Error::Canceled)?;
+        let mut bytes: usize = whole.kvs.iter().map(range::pair_bytes).sum();
+        while let Some(page) = pages.next().await? {
+            bytes += page.kvs.iter().map(range::pair_bytes).sum::<usize>();
+            if bytes > bytes_max {
+                return Err(Error::AnswerTooLarge);
+            }
+            whole.kvs.extend(page.kvs);
+            whole.more = page.more;
+        }
+        Ok(whole)
     }
 
     /// Whether the page that came last was the last one.
@@ -70,13 +95,15 @@ impl Pages {
     /// whether the caller's limit cut something off.
     ///
     /// # Errors
-    /// As [`Node::range`]. [`Error::Compacted`] also where the revision was compacted since the first page.
+    /// As [`Node::range`]. [`Error::Compacted`] also where the revision was compacted since the first page;
+    /// [`Error::AnswerTooLarge`] of what does not come in pages.
     pub async fn next(&mut self) -> Result<Option<RangeResponse>, Error> {
         if std::mem::replace(&mut self.done, true) {
             return Ok(None);
         }
         if !self.paged {
-            return self.node.range_within(self.request.clone(), self.whole_bytes_max).await.map(Some);
+            let read = self.node.range_within(self.request.clone(), self.whole_bytes_max).await?;
+            return if read.is_cut { Err(Error::AnswerTooLarge) } else { Ok(Some(read.response)) };
         }
         if !self.first {
             // A long range is read at once, without waiting for anything: its thread has other calls.
@@ -84,7 +111,7 @@ impl Pages {
         }
         let keys = self.allowed.map_or(self.page_keys, |allowed| allowed.min(self.page_keys));
         let request = RangeRequest { limit: keys as i64, ..self.request.clone() };
-        let page = self.node.range_within(request, self.page_bytes).await?;
+        let page = self.node.range_within(request, self.page_bytes).await?.response;
         self.advance(&page);
         Ok(Some(page))
     }
@@ -119,7 +146,7 @@ impl Pages {
 mod tests {
     use super::*;
     use crate::node::tests::{all, open, put};
-    use crate::request::{CompactRequest, SortOrder};
+    use crate::request::{CompactRequest, SortOrder, SortTarget};
     use crate::storage::MemoryDisk;
     use coffer_runtime::block_on;
 
@@ -215,14 +242,40 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_pages_is_cut_where_that_is_asked_for() {
+    fn what_has_no_pages_is_refused_where_it_is_too_large() {
         let node = filled(50, 1000);
         let descending = RangeRequest { sort_order: SortOrder::Descend, ..request() };
-        let whole = block_on(node.range(descending.clone())).expect("a read succeeds");
-        let pages = Pages::new(node.clone(), descending, 4, 100).with_whole_bytes_max(10_000);
-        let cut = read(pages, || ()).expect("it is read");
-        assert_eq!(cut[0].kvs, whole.kvs[..10]);
-        assert_eq!((cut[0].count, cut[0].more), (50, true));
+        let by_value = RangeRequest { sort_target: SortTarget::Value, ..request() };
+        for request in [descending, by_value] {
+            let whole = block_on(node.range(request.clone())).expect("a read succeeds");
+            let bytes: usize = whole.kvs.iter().map(range::pair_bytes).sum();
+            let pages = |request: RangeRequest, bytes_max| {
+                Pages::new(node.clone(), request, 4, 100).with_whole_bytes_max(bytes_max)
+            };
+            assert_eq!(read(pages(request.clone(), bytes), || ()), Ok(vec![whole]));
+            let pair = bytes / 50;
+            assert_eq!(read_next(pages(request.clone(), bytes - pair)), Err(Error::AnswerTooLarge));
+            let some = RangeRequest { limit: 3, ..request };
+            let some = read_next(pages(some, 10 * pair)).expect("it is read").expect("there is a page");
+            assert_eq!((some.kvs.len(), some.count, some.more), (3, 50, true));
+        }
+    }
+
+    fn read_next(mut pages: Pages) -> Result<Option<RangeResponse>, Error> {
+        block_on(pages.next())
+    }
+
+    #[test]
+    fn a_whole_range_is_one_answer_or_refused() {
+        let node = filled(50, 1000);
+        for request in [request(), RangeRequest { sort_order: SortOrder::Descend, limit: 20, ..request() }] {
+            let whole = block_on(node.range(request.clone())).expect("a read succeeds");
+            let bytes: usize = whole.kvs.iter().map(range::pair_bytes).sum();
+            let read = |bytes_max| block_on(Pages::whole(node.clone(), request.clone(), bytes_max));
+            assert_eq!(read(bytes), Ok(whole));
+            assert_eq!(read(bytes - bytes / 20), Err(Error::AnswerTooLarge));
+            assert_eq!(read(1), Err(Error::AnswerTooLarge));
+        }
     }
 
     #[test]

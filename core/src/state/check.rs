@@ -16,6 +16,10 @@ use crate::request::{
     DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, SortOrder, SortTarget, TxnOp, TxnRequest,
 };
 
+/// Most compares and operations that a txn may have, all those of its nested txns among them; more where a list of its
+/// own may have a third of it.
+pub const TXN_TOTAL_MAX: usize = 10_000;
+
 /// The longest TTL that can be asked for, in seconds.
 pub const LEASE_TTL_MAX_S: i64 = 9_000_000_000;
 
@@ -28,6 +32,14 @@ pub struct Limits {
     pub txn_ops_max: usize,
     /// Longest key that can be put.
     pub key_bytes_max: usize,
+}
+
+impl Limits {
+    /// Most compares and operations of a txn and of all that are nested in it: whatever a txn without nested ones may
+    /// have fits.
+    pub fn txn_total_max(&self) -> usize {
+        TXN_TOTAL_MAX.max(self.txn_ops_max.saturating_mul(3))
+    }
 }
 
 impl Default for Limits {
@@ -104,6 +116,10 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
 /// [`Error::TooManyOps`], [`Error::DuplicateKey`], and what the checks of its operations find.
 pub fn txn(request: &TxnRequest, limits: &Limits) -> Result<(), Error> {
     lists(request, limits, limits.txn_ops_max, 1)?;
+    // After the lists, so that what etcd finds in them is told first.
+    if total(request) > limits.txn_total_max() {
+        return Err(Error::TooManyOps);
+    }
     // After the lists, so that its cost is bounded by the limit on operations.
     duplicates::check(&request.success)?;
     duplicates::check(&request.failure)
@@ -147,6 +163,12 @@ pub fn command(command: &Command, limits: &Limits) -> Result<(), Error> {
 
 fn key_is_given(key: &[u8]) -> Result<(), Error> {
     if key.is_empty() { Err(Error::EmptyKey) } else { Ok(()) }
+}
+
+/// The number of compares and operations, nested ones too.
+fn total(request: &TxnRequest) -> usize {
+    let nested = request.ops().map(|op| if let TxnOp::Txn(nested) = op { total(nested) } else { 0 });
+    request.compare.len() + request.success.len() + request.failure.len() + nested.sum::<usize>()
 }
 
 /// Checks the lists of a txn at `depth` that may use `ops_left` operations.

@@ -1,4 +1,4 @@
-//! Walking the index in short steps: pages, counts, and what a range inside a txn finds.
+//! Walking the index in short steps: pages and counts.
 //!
 //! # Invariants
 //! - One step looks at no more than [`STEP_KEYS`] keys (a count: and the rest of a leaf), visible or not, and skips
@@ -9,10 +9,9 @@
 #[cfg(test)]
 mod tests;
 
+use super::IndexEntry;
 use super::key_index::{At, KeyIndex, Version};
-use super::{IndexEntry, RangeOutcome};
 use crate::key_range::KeyRange;
-use crate::request::RangeRequest;
 use bytes::{Bytes, BytesMut};
 use std::ops::{Bound, ControlFlow};
 
@@ -99,39 +98,21 @@ pub(super) fn page(
 
 /// Counts the keys of a range: in one step where little was created or deleted since, else in some more.
 pub(super) fn count(lookup: &mut impl Lookup, range: &KeyRange, at: i64) -> u64 {
-    if range.is_single() {
-        return lookup.step(|index| index.version(range.start(), at)).is_some().into();
-    }
-    let mut step =
-        |range: &KeyRange| lookup.step(|index| index.keys.count_some(range, index.moment(at), STEP_KEYS));
-    let (mut count, mut next) = step(range);
+    let (mut count, mut next) = count_some(lookup, range, at);
     while let Some(start) = next {
-        let (more, then) = step(&starting_at(range, start));
+        let (more, then) = count_some(lookup, &starting_at(range, start), at);
         count += more;
         next = then;
     }
     count
 }
 
-/// What a range request finds at `at`. The caller has checked that the revision is there.
-pub(super) fn find(lookup: &mut impl Lookup, request: RangeRequest, at: i64) -> RangeOutcome {
-    let max = match request.limit {
-        _ if request.count_only => 0,
-        limit if limit > 0 && request.limit_stops_walk() => (limit as usize).saturating_add(1),
-        _ => usize::MAX,
-    };
-    let mut found = Vec::new();
-    let mut range = request.range.clone();
-    while found.len() < max {
-        let walk = Walk { range: &range, at, keys: request.answers_from_index() };
-        match page(lookup, &walk, max - found.len(), &mut found) {
-            Some(next) => range = starting_at(&range, next),
-            None => break,
-        }
+/// Counts keys of a range in one step. Returns the key to go on from if the step ended before the range did.
+pub(super) fn count_some(lookup: &mut impl Lookup, range: &KeyRange, at: i64) -> (u64, Option<Bytes>) {
+    if range.is_single() {
+        return (lookup.step(|index| index.version(range.start(), at)).is_some().into(), None);
     }
-    let is_whole = found.len() < max;
-    let count = if is_whole { found.len() as u64 } else { count(lookup, &request.range, at) };
-    RangeOutcome { request, found, count: count as i64 }
+    lookup.step(|index| index.keys.count_some(range, index.moment(at), STEP_KEYS))
 }
 
 /// The part of a range of several keys from `start` on.

@@ -7,11 +7,13 @@
 
 use super::alarms::Alarms;
 use super::apply::State;
+use super::finding::Search;
 use super::key_index::Version;
 use super::lessor::Lessor;
 use super::pins::{Pins, ReadPin};
 use super::range::{self, Indexed, Lookup};
-use super::{Command, Outcome, RangeOutcome, Values, txn};
+use super::txn::{self, Before, Budget, Choosing, Stop};
+use super::{Command, Outcome, RangeOutcome, Values};
 use crate::error::Error;
 use crate::key_range::KeyRange;
 use crate::request::{Alarm, RangeRequest, TxnRequest};
@@ -83,6 +85,50 @@ impl Lookup for &Shared {
     }
 }
 
+/// A txn that only reads, while its branches are chosen.
+pub struct TxnReading<'r> {
+    shared: Arc<Shared>,
+    request: &'r TxnRequest,
+    choosing: Choosing<'r>,
+    at: i64,
+}
+
+impl TxnReading<'_> {
+    /// Takes one step, of a few hundred keys at most. After the last it returns the outcome, whose ranges are still to
+    /// be [found](StateReader::find), and what the txn may still look at while they are.
+    ///
+    /// # Errors
+    /// A local fault of `values`, from outside; inside, [`Error::TxnTooLarge`], [`Error::Compacted`] and
+    /// [`Error::FutureRevision`].
+    #[allow(clippy::type_complexity, reason = "a fault or a refusal or an outcome, if it is known yet")]
+    pub fn step(
+        &mut self,
+        values: &dyn Values,
+    ) -> Result<Result<Option<(Outcome, Budget)>, Error>, StorageError> {
+        txn::settle(self.try_step(values))
+    }
+
+    /// What the txn may still look at.
+    pub fn budget(&self) -> Budget {
+        self.choosing.budget()
+    }
+
+    /// About how many keys the next step looks at.
+    pub fn step_keys(&self) -> usize {
+        self.choosing.step_keys()
+    }
+
+    fn try_step(&mut self, values: &dyn Values) -> Result<Option<(Outcome, Budget)>, Stop> {
+        let before = Before { shared: &self.shared, values, at: self.at };
+        if !self.choosing.step(&before)? {
+            return Ok(None);
+        }
+        let (path, budget) = std::mem::replace(&mut self.choosing, Choosing::new(self.request)).finish();
+        before.check(self.request, &mut path.iter().copied())?;
+        Ok(Some((txn::views(self.request, &mut path.into_iter(), self.at), budget)))
+    }
+}
+
 /// A lease as it was granted and last checkpointed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseInfo {
@@ -104,6 +150,10 @@ impl State {
 }
 
 impl StateReader {
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.0)
+    }
+
     /// The newest published revision.
     pub fn revision(&self) -> i64 {
         self.0.published()
@@ -174,22 +224,15 @@ impl StateReader {
     /// # Errors
     /// As [`count`](Self::count).
     pub fn range(&self, request: RangeRequest, at: i64) -> Result<RangeOutcome, Error> {
-        let outcome = range::find(&mut &*self.0, request, at);
+        let outcome = Search::whole(&mut &*self.0, request, at);
         self.0.check_readable(at)?;
         Ok(outcome)
     }
 
-    /// Carries out a txn that [is read only](TxnRequest::is_read_only) at the pinned revision `pin`.
-    ///
-    /// # Errors
-    /// A local fault of `values`, from outside; inside, [`Error::Compacted`] and [`Error::FutureRevision`].
-    pub fn read_txn(
-        &self,
-        request: TxnRequest,
-        pin: &ReadPin,
-        values: &dyn Values,
-    ) -> Result<Result<Outcome, Error>, StorageError> {
-        txn::read(&self.0, request, pin.revision(), values)
+    /// Begins a txn that [is read only](TxnRequest::is_read_only) at the pinned revision `at`. Whoever steps holds a pin
+    /// of the whole history as well, because the txn may name any revision of it.
+    pub fn read_txn<'r>(&self, request: &'r TxnRequest, at: i64) -> TxnReading<'r> {
+        TxnReading { shared: self.shared(), request, choosing: Choosing::new(request), at }
     }
 
     /// Drops from the index what nobody can read at the compact revision, at a pinned one or at `up_to` (the compact

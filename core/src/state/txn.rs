@@ -4,31 +4,54 @@
 //! - Compares, nested ones too, see the state before the txn.
 //! - Everything that can fail is checked before the first write; running cannot fail but by a local fault.
 //! - Reads inside see the writes before them.
+//! - No range is walked here: an outcome tells what the range sees, and whoever waits for the answer walks it. What that
+//!   will cost is counted all the same, so that a txn whose answer nobody could wait for changes nothing.
 
-use super::key_index::Version;
-use super::range::{self, Lookup, Walk};
+mod budget;
+mod choosing;
+
+pub use budget::{Budget, TXN_LOOKS_MAX};
+pub(super) use choosing::{Before, Choosing};
+
 use super::reader::Shared;
 use super::writer::Writer;
-use super::{Outcome, RangeOutcome, Values};
+use super::{Outcome, RangeView, Values};
 use crate::error::Error;
-use crate::key_range::KeyRange;
-use crate::request::{
-    Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest, TxnOp, TxnRequest,
-};
+use crate::request::{DeleteRangeRequest, PutRequest, RangeRequest, TxnOp, TxnRequest};
 use crate::revision::LeaseId;
 use crate::storage::StorageError;
-use std::cmp::Ordering;
-
-/// The state as a txn meets it.
-struct Before<'a> {
-    shared: &'a Shared,
-    values: &'a dyn Values,
-    at: i64,
-}
+use budget::value_looks;
 
 /// For a txn and the nested txns in its chosen branches, in the order in which they are met: whether its compares
 /// held. Kept as a list because the writes of the first branch must not influence later choices.
-type Path = Vec<bool>;
+pub(super) type Path = Vec<bool>;
+
+/// Why a txn is not carried out.
+pub(super) enum Stop {
+    Refused(Error),
+    Fault(StorageError),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Self {
+        Self::Fault(error)
+    }
+}
+
+/// A fault outside, a refusal inside.
+pub(super) fn settle<T>(result: Result<T, Stop>) -> Result<Result<T, Error>, StorageError> {
+    match result {
+        Ok(done) => Ok(Ok(done)),
+        Err(Stop::Refused(error)) => Ok(Err(error)),
+        Err(Stop::Fault(fault)) => Err(fault),
+    }
+}
 
 /// Carries out a txn on the apply thread.
 pub(super) fn write(
@@ -38,108 +61,33 @@ pub(super) fn write(
     values: &dyn Values,
 ) -> Result<Result<Outcome, Error>, StorageError> {
     let before = Before { shared, values, at: writer.now() };
-    let mut path = Path::new();
-    before.choose(&request, &mut path)?;
-    if let Err(error) = before.check(&request, &mut path.iter().copied()) {
-        return Ok(Err(error));
-    }
-    run(writer, request, &mut path.into_iter(), values).map(Ok)
-}
-
-/// Carries out a txn without writes, at a pinned revision, on any thread.
-pub(super) fn read(
-    shared: &Shared,
-    request: TxnRequest,
-    at: i64,
-    values: &dyn Values,
-) -> Result<Result<Outcome, Error>, StorageError> {
-    let before = Before { shared, values, at };
-    let mut path = Path::new();
-    before.choose(&request, &mut path)?;
-    let check = || before.check(&request, &mut path.iter().copied());
-    if let Err(error) = check() {
-        return Ok(Err(error));
-    }
-    let outcome = before.answer(&request, &mut path.iter().copied());
-    // Again: a compaction may have come in between.
-    Ok(check().map(|()| outcome))
+    let (path, writes) = match settle(before.admit(&request))? {
+        Ok(admitted) => admitted,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut running = Running { writer, values, writes_left: writes };
+    running.txn(request, &mut path.into_iter()).map(Ok)
 }
 
 impl Before<'_> {
-    fn choose(&self, request: &TxnRequest, path: &mut Path) -> Result<(), StorageError> {
-        let mut holds = true;
-        for compare in &request.compare {
-            holds = self.holds(compare)?;
-            if !holds {
-                break;
-            }
-        }
-        path.push(holds);
-        for op in branch(request, holds) {
-            if let TxnOp::Txn(nested) = op {
-                self.choose(nested, path)?;
-            }
-        }
-        Ok(())
+    /// Whether a txn that writes can be carried out; with the branches that run, and how many writes there are in them.
+    fn admit(&self, request: &TxnRequest) -> Result<(Path, usize), Stop> {
+        let mut choosing = Choosing::new(request);
+        while !choosing.step(self)? {}
+        let (path, budget) = choosing.finish();
+        self.check(request, &mut path.iter().copied())?;
+        let writes = writes(request, &mut path.iter().copied());
+        let mut cost = Cost { budget, written: 0, writes_left: writes };
+        self.weigh(request, &mut path.iter().copied(), &mut cost)?;
+        Ok((path, writes))
     }
 
-    /// Whether a compare holds for every key of its range. Of an absent key version, revisions and lease are 0, and
-    /// a compare of its value never holds.
-    fn holds(&self, compare: &Compare) -> Result<bool, StorageError> {
-        if compare.range.is_single() {
-            let key = compare.range.start();
-            let version = self.shared.index.read().version(key, self.at);
-            return match version {
-                Some(version) => self.matches(compare, key, version),
-                None => Ok(absent_matches(compare)),
-            };
-        }
-        let mut found = Vec::new();
-        let mut is_absent = true;
-        let mut rest: KeyRange = compare.range.clone();
-        loop {
-            let walk = Walk { range: &rest, at: self.at, keys: true };
-            let next = range::page(&mut &*self.shared, &walk, range::STEP_KEYS, &mut found);
-            is_absent &= found.is_empty();
-            for entry in found.drain(..) {
-                let version = Version {
-                    revision: entry.revision,
-                    create_revision: entry.create_revision,
-                    version: entry.version,
-                    lease: LeaseId::NONE,
-                };
-                if !self.matches(compare, &entry.key, version)? {
-                    return Ok(false);
-                }
-            }
-            match next {
-                Some(next) => rest = range::starting_at(&rest, next),
-                None => return Ok(!is_absent || absent_matches(compare)),
-            }
-        }
-    }
-
-    fn matches(&self, compare: &Compare, key: &[u8], version: Version) -> Result<bool, StorageError> {
-        let stored_to_given = match &compare.target {
-            CompareTarget::Version(given) => version.version.cmp(given),
-            CompareTarget::Create(given) => version.create_revision.cmp(given),
-            CompareTarget::Mod(given) => version.revision.main.cmp(given),
-            CompareTarget::Value(given) => self.values.load(version.revision)?.value.cmp(given),
-            CompareTarget::Lease(given) => self.lease(key, version)?.cmp(given),
-        };
-        Ok(relates(stored_to_given, compare.result))
-    }
-
-    /// The index knows the lease of a key's newest version; an older one's is in its record.
-    fn lease(&self, key: &[u8], version: Version) -> Result<LeaseId, StorageError> {
-        let latest = self.shared.index.read().keys.latest(key);
-        match latest.filter(|latest| latest.revision == version.revision) {
-            Some(latest) => Ok(latest.lease),
-            None => Ok(self.values.load(version.revision)?.lease),
-        }
-    }
-
-    fn check(&self, request: &TxnRequest, path: &mut impl Iterator<Item = bool>) -> Result<(), Error> {
+    /// What etcd checks, in its order.
+    pub(super) fn check(
+        &self,
+        request: &TxnRequest,
+        path: &mut impl Iterator<Item = bool>,
+    ) -> Result<(), Error> {
         for op in branch(request, next(path)) {
             match op {
                 TxnOp::Range(range) => self.check_range(range)?,
@@ -175,39 +123,142 @@ impl Before<'_> {
         Ok(())
     }
 
-    /// The answer of a txn that only reads.
-    fn answer(&self, request: &TxnRequest, path: &mut impl Iterator<Item = bool>) -> Outcome {
-        let succeeded = next(path);
-        let responses = branch(request, succeeded).iter().filter_map(|op| match op {
-            TxnOp::Range(range) => Some(Outcome::Range(find(&mut &*self.shared, range.clone(), self.at))),
-            TxnOp::Txn(nested) => Some(self.answer(nested, path)),
-            TxnOp::Put(_) | TxnOp::DeleteRange(_) => None,
-        });
-        Outcome::Txn { succeeded, responses: responses.collect() }
+    /// Counts what the operations will look at. What a txn writes before one of its ranges is counted as if all of it
+    /// lay in that range.
+    fn weigh(
+        &self,
+        request: &TxnRequest,
+        path: &mut impl Iterator<Item = bool>,
+        cost: &mut Cost,
+    ) -> Result<(), Stop> {
+        for op in branch(request, next(path)) {
+            match op {
+                TxnOp::Range(range) => {
+                    let looks = self.range_looks(range, cost);
+                    cost.budget.spend(looks)?;
+                }
+                TxnOp::Put(put) => {
+                    cost.budget.spend(self.put_looks(put)?)?;
+                    cost.wrote(1);
+                }
+                TxnOp::DeleteRange(delete) => {
+                    let count = self.count(&delete.range);
+                    cost.budget.spend(count.max(1))?;
+                    cost.wrote(count);
+                }
+                TxnOp::Txn(nested) => self.weigh(nested, path, cost)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn range_looks(&self, request: &RangeRequest, cost: &Cost) -> u64 {
+        if request.revision > 0 {
+            return 1; // Counted when it is walked: what it finds depends on no txn.
+        }
+        let is_between_writes = cost.written > 0 && cost.writes_left > 0;
+        let found = || self.count(&request.range).saturating_add(cost.written);
+        match request.limit {
+            _ if is_between_writes => found(),
+            _ if request.count_only => 1,
+            limit if limit > 0 && request.limit_stops_walk() => found().min(limit as u64),
+            _ => found(),
+        }
+        .max(1)
+    }
+
+    /// A put that keeps the value stores it again.
+    fn put_looks(&self, request: &PutRequest) -> Result<u64, Stop> {
+        if !request.ignore_value {
+            return Ok(1);
+        }
+        let version = self.shared.index.read().version(&request.key, self.at);
+        Ok(match version {
+            Some(version) => 1 + value_looks(self.values.load(version.revision)?.value.len()),
+            None => 1,
+        })
     }
 }
 
-fn run(
-    writer: &mut Writer<'_>,
-    request: TxnRequest,
-    path: &mut impl Iterator<Item = bool>,
-    values: &dyn Values,
-) -> Result<Outcome, StorageError> {
-    let succeeded = next(path);
-    let ops = if succeeded { request.success } else { request.failure };
-    let mut responses = Vec::with_capacity(ops.len());
-    for op in ops {
-        responses.push(match op {
-            TxnOp::Range(request) => {
-                let now = writer.now();
-                Outcome::Range(find(writer, request, now))
-            }
-            TxnOp::Put(request) => put(writer, request, values)?,
-            TxnOp::DeleteRange(request) => delete_range(writer, &request),
-            TxnOp::Txn(nested) => run(writer, nested, path, values)?,
-        });
+/// What a txn has cost so far.
+struct Cost {
+    budget: Budget,
+    /// Keys that it has written.
+    written: u64,
+    /// Operations that write and are still to come.
+    writes_left: usize,
+}
+
+impl Cost {
+    fn wrote(&mut self, keys: u64) {
+        self.written = self.written.saturating_add(keys);
+        self.writes_left -= 1;
     }
-    Ok(Outcome::Txn { succeeded, responses })
+}
+
+/// How many operations of the chosen branches write.
+fn writes(request: &TxnRequest, path: &mut impl Iterator<Item = bool>) -> usize {
+    let ops = branch(request, next(path)).iter().map(|op| match op {
+        TxnOp::Range(_) => 0,
+        TxnOp::Put(_) | TxnOp::DeleteRange(_) => 1,
+        TxnOp::Txn(nested) => writes(nested, path),
+    });
+    ops.sum()
+}
+
+/// The outcome of a txn that only reads, at a revision that was checked.
+pub(super) fn views(request: &TxnRequest, path: &mut impl Iterator<Item = bool>, at: i64) -> Outcome {
+    let succeeded = next(path);
+    let responses = branch(request, succeeded).iter().filter_map(|op| match op {
+        TxnOp::Range(range) => Some(Outcome::Range(RangeView::settled(range.clone(), at))),
+        TxnOp::Txn(nested) => Some(views(nested, path, at)),
+        TxnOp::Put(_) | TxnOp::DeleteRange(_) => None,
+    });
+    Outcome::Txn { succeeded, responses: responses.collect() }
+}
+
+/// A txn that is being carried out.
+struct Running<'a, 'w> {
+    writer: &'a mut Writer<'w>,
+    values: &'a dyn Values,
+    /// Operations that write and are still to come.
+    writes_left: usize,
+}
+
+impl Running<'_, '_> {
+    fn txn(
+        &mut self,
+        request: TxnRequest,
+        path: &mut impl Iterator<Item = bool>,
+    ) -> Result<Outcome, StorageError> {
+        let succeeded = next(path);
+        let ops = if succeeded { request.success } else { request.failure };
+        let mut responses = Vec::with_capacity(ops.len());
+        for op in ops {
+            responses.push(match op {
+                TxnOp::Range(request) => Outcome::Range(self.view(request)),
+                TxnOp::Put(request) => {
+                    self.writes_left -= 1;
+                    put(self.writer, request, self.values)?
+                }
+                TxnOp::DeleteRange(request) => {
+                    self.writes_left -= 1;
+                    delete_range(self.writer, &request)
+                }
+                TxnOp::Txn(nested) => self.txn(nested, path)?,
+            });
+        }
+        Ok(Outcome::Txn { succeeded, responses })
+    }
+
+    /// What a range sees that is met now.
+    fn view(&self, request: RangeRequest) -> RangeView {
+        let own_steps = self.writer.steps();
+        if request.revision > 0 || own_steps == 0 || self.writes_left == 0 {
+            return RangeView::settled(request, self.writer.now());
+        }
+        RangeView { request, at: self.writer.begin(), own_steps }
+    }
 }
 
 /// Carries out a put whose conditions were checked.
@@ -248,33 +299,10 @@ pub(super) fn lease_exists(shared: &Shared, id: LeaseId) -> Result<(), Error> {
     if id.is_none() || shared.lessor.read().get(id).is_some() { Ok(()) } else { Err(Error::LeaseNotFound) }
 }
 
-fn find(lookup: &mut impl Lookup, request: RangeRequest, now: i64) -> RangeOutcome {
-    let at = if request.revision > 0 { request.revision } else { now };
-    range::find(lookup, request, at)
-}
-
 fn branch(request: &TxnRequest, succeeded: bool) -> &[TxnOp] {
     if succeeded { &request.success } else { &request.failure }
 }
 
 fn next(path: &mut impl Iterator<Item = bool>) -> bool {
     path.next().expect("the path has a step for every txn that was chosen")
-}
-
-fn absent_matches(compare: &Compare) -> bool {
-    let given = match &compare.target {
-        CompareTarget::Version(given) | CompareTarget::Create(given) | CompareTarget::Mod(given) => *given,
-        CompareTarget::Lease(given) => given.0,
-        CompareTarget::Value(_) => return false,
-    };
-    relates(0.cmp(&given), compare.result)
-}
-
-fn relates(stored_to_given: Ordering, result: CompareResult) -> bool {
-    match result {
-        CompareResult::Equal => stored_to_given == Ordering::Equal,
-        CompareResult::Greater => stored_to_given == Ordering::Greater,
-        CompareResult::Less => stored_to_given == Ordering::Less,
-        CompareResult::NotEqual => stored_to_given != Ordering::Equal,
-    }
 }

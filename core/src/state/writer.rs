@@ -40,6 +40,16 @@ impl<'a> Writer<'a> {
         self.begin + i64::from(self.steps > 0)
     }
 
+    /// The revision that the command began at.
+    pub(super) fn begin(&self) -> i64 {
+        self.begin
+    }
+
+    /// How many steps were made.
+    pub(super) fn steps(&self) -> u32 {
+        self.steps
+    }
+
     /// Publishes what was written.
     pub(super) fn publish(self) {
         if self.steps > 0 {

@@ -4,6 +4,7 @@
 mod consensus;
 mod key_index;
 mod node_faults;
+mod node_limits;
 mod node_metrics;
 mod node_restore;
 mod node_scale;

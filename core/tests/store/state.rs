@@ -5,6 +5,7 @@ mod harness;
 mod alarms;
 mod checks;
 mod hashes;
+mod limits;
 mod readers;
 mod stories;
 

@@ -1,7 +1,9 @@
 //! How much of the index one step sees.
 
 use super::*;
+use crate::request::RangeRequest;
 use crate::revision::{LeaseId, Revision};
+use crate::state::finding::Search;
 
 /// An index whose steps are counted.
 struct Counted {
@@ -36,7 +38,7 @@ fn keys_that_are_not_visible_cost_steps_like_those_that_are() {
     for (at, visible) in [(1, 0), (2, KEYS / 2), (3, KEYS)] {
         for range in [KeyRange::all(), KeyRange::between("", "1")] {
             counted.steps = 0;
-            let outcome = find(&mut counted, RangeRequest::new(range), at);
+            let outcome = Search::whole(&mut counted, RangeRequest::new(range), at);
             assert_eq!(outcome.found.len(), visible);
             assert!(counted.steps >= KEYS / STEP_KEYS, "{} steps at {at}", counted.steps);
         }
@@ -49,7 +51,7 @@ fn a_limit_ends_the_walk_and_the_count_is_whole() {
     for (at, visible) in [(1, 0), (2, KEYS / 2), (3, KEYS)] {
         for limit in [1, 300, STEP_KEYS, STEP_KEYS + 1, KEYS / 2 - 1, KEYS / 2, KEYS, KEYS + 1] {
             let request = RangeRequest { limit: limit as i64, ..RangeRequest::new(KeyRange::all()) };
-            let outcome = find(&mut counted, request, at);
+            let outcome = Search::whole(&mut counted, request, at);
             assert_eq!(outcome.found.len(), visible.min(limit + 1));
             assert_eq!(outcome.count, visible as i64);
         }

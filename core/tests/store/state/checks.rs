@@ -169,3 +169,27 @@ fn read_only_and_serializable_are_told_at_every_depth() {
     assert!(always(vec![nested(vec![serializable()], vec![])]).is_serializable());
     assert!(!always(vec![serializable(), nested(vec![], vec![read(key("a"))])]).is_serializable());
 }
+
+#[test]
+fn operations_are_counted_over_all_nesting() {
+    let reads = |count| vec![read(key("a")); count];
+    let nested = |failure| {
+        let compare =
+            Compare { range: key("a"), result: CompareResult::Equal, target: CompareTarget::Version(1) };
+        TxnOp::Txn(TxnRequest { compare: vec![compare; 28], success: reads(64), failure: reads(failure) })
+    };
+    // Each path stays within what etcd allows.
+    let with = |failure| {
+        let mut ops = vec![nested(64); 63];
+        ops.push(nested(failure));
+        always(ops)
+    };
+    let rest = check::TXN_TOTAL_MAX - 64 - 63 * 156 - 28 - 64;
+    assert!(rest < 64);
+    assert_eq!(txn(&with(rest)), Ok(()));
+    assert_eq!(txn(&with(rest + 1)), Err(Error::TooManyOps));
+    // Where lists may be longer a plain txn may fill each of its three.
+    let wide = Limits { txn_ops_max: 20_000, ..Limits::default() };
+    let plain = |count| TxnRequest { success: reads(count), failure: reads(20_000), ..TxnRequest::default() };
+    assert_eq!(check::txn(&plain(20_000), &wide), Ok(()));
+}

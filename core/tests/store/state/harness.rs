@@ -161,14 +161,51 @@ pub(crate) fn always(success: Vec<TxnOp>) -> TxnRequest {
     TxnRequest { success, ..TxnRequest::default() }
 }
 
-/// Main revisions and keys of what a range inside a txn found.
-pub(crate) fn found(outcome: &Outcome) -> Vec<(String, i64)> {
-    match outcome {
-        Outcome::Range(range) => range
-            .found
-            .iter()
-            .map(|entry| (String::from_utf8_lossy(&entry.key).into_owned(), entry.revision.main))
-            .collect(),
-        other => panic!("{other:?}"),
+/// A range of a txn as the naive machine shows it: where the real one looks for it is not compared.
+fn shown(view: &RangeView) -> Outcome {
+    Outcome::Range(RangeView::settled(RangeRequest { revision: 0, ..view.request.clone() }, 0))
+}
+
+impl Store {
+    /// What a range inside a txn finds.
+    pub(crate) fn find(&self, outcome: &Outcome) -> RangeOutcome {
+        let Outcome::Range(view) = outcome else { panic!("{outcome:?}") };
+        let mut finding = self.reader().find(view.clone());
+        while !finding.step(&*self.values).unwrap() {}
+        finding.finish()
+    }
+
+    /// Keys and main revisions of what a range inside a txn finds.
+    pub(crate) fn found(&self, outcome: &Outcome) -> Vec<(String, i64)> {
+        let entry =
+            |entry: &IndexEntry| (String::from_utf8_lossy(&entry.key).into_owned(), entry.revision.main);
+        self.find(outcome).found.iter().map(entry).collect()
+    }
+
+    /// What all ranges inside an outcome find, and the outcome without where they look.
+    pub(crate) fn find_all(&self, outcome: Outcome, ranges: &mut Vec<RangeOutcome>) -> Outcome {
+        match outcome {
+            Outcome::Range(view) => {
+                ranges.push(self.find(&Outcome::Range(view.clone())));
+                shown(&view)
+            }
+            Outcome::Txn { succeeded, responses } => {
+                let responses =
+                    responses.into_iter().map(|response| self.find_all(response, ranges)).collect();
+                Outcome::Txn { succeeded, responses }
+            }
+            other => other,
+        }
+    }
+
+    /// Carries out a txn that only reads, at a revision.
+    pub(crate) fn read_txn(&self, request: &TxnRequest, at: i64) -> Result<(Outcome, Budget), Error> {
+        let reader = self.reader();
+        let mut reading = reader.read_txn(request, at);
+        loop {
+            if let Some(outcome) = reading.step(&*self.values).unwrap()? {
+                return Ok(outcome);
+            }
+        }
     }
 }

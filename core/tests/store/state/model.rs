@@ -118,7 +118,10 @@ proptest! {
                     let pin = store.reader().pin();
                     let answers = store.apply_all(commands.clone());
                     for (command, answer) in commands.iter().zip(answers) {
-                        prop_assert_eq!(&answer.result, &naive.apply(command), "{:?}", command);
+                        let mut ranges = Vec::new();
+                        let result = answer.result.map(|outcome| store.find_all(outcome, &mut ranges));
+                        prop_assert_eq!(&result, &naive.apply(command), "{:?}", command);
+                        prop_assert_eq!(ranges, naive.ranges.take(), "{:?}", command);
                         prop_assert_eq!(answer.revision, naive.revision());
                     }
                     prop_assert_eq!(changes(&store.applied), std::mem::take(&mut naive.changes));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use coffer_core::request::*;
 use coffer_core::state::*;
 use coffer_core::{Error, KeyRange, LeaseId, Revision};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) struct Naive {
     pub(crate) compact_revision: i64,
     pub(crate) leases: BTreeMap<LeaseId, LeaseInfo>,
     pub(crate) changes: Vec<Change>,
+    /// What the ranges of txns find, in their order.
+    pub(crate) ranges: RefCell<Vec<RangeOutcome>>,
 }
 
 /// A command under way.
@@ -44,6 +47,7 @@ impl Naive {
             compact_revision: 0,
             leases: BTreeMap::new(),
             changes: Vec::new(),
+            ranges: RefCell::default(),
         }
     }
 
@@ -204,14 +208,22 @@ impl Naive {
         let mut run_op = |op: &TxnOp| match op {
             TxnOp::Range(range) if range.revision > 0 => {
                 let at = self.contents.range(..=range.revision).next_back();
-                Outcome::Range(find(at.unwrap().1, range))
+                self.show(find(at.unwrap().1, range))
             }
-            TxnOp::Range(range) => Outcome::Range(find(&draft.content, range)),
+            TxnOp::Range(range) => self.show(find(&draft.content, range)),
             TxnOp::Put(put) => draft.put(put),
             TxnOp::DeleteRange(delete) => draft.delete(delete),
             TxnOp::Txn(nested) => self.run(nested, draft),
         };
         Outcome::Txn { succeeded, responses: ops.iter().map(&mut run_op).collect() }
+    }
+}
+
+impl Naive {
+    fn show(&self, outcome: RangeOutcome) -> Outcome {
+        let request = RangeRequest { revision: 0, ..outcome.request.clone() };
+        self.ranges.borrow_mut().push(outcome);
+        Outcome::Range(RangeView::settled(request, 0))
     }
 }
 

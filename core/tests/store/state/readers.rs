@@ -97,19 +97,26 @@ fn a_read_only_txn_answers_on_the_read_path_as_apply_does() {
         success: vec![at(0), TxnOp::Txn(always(vec![at(2)]))],
         failure: vec![],
     };
-    let reader = store.reader();
-    let pin = reader.pin();
-    let before = reader.read_txn(request.clone(), &pin, &*store.values).unwrap();
-    assert_eq!(before, store.apply(Command::Txn(request.clone())));
+    let pin = store.reader().pin();
+    let (before, budget) = store.read_txn(&request, pin.revision()).unwrap();
+    assert_eq!(Ok(before.clone()), store.apply(Command::Txn(request.clone())));
+    let found = |outcome| {
+        let mut ranges = Vec::new();
+        store.find_all(outcome, &mut ranges);
+        ranges
+    };
+    let ranges = found(before.clone());
+    assert_eq!(ranges.iter().map(|range| range.count).collect::<Vec<_>>(), [2, 1]);
     // The same pin later: neither the values nor the leases of then have changed.
     store.put("a", "2");
     store.put("b", "2");
-    assert_eq!(reader.read_txn(request.clone(), &pin, &*store.values).unwrap(), before);
+    assert_eq!(store.read_txn(&request, pin.revision()), Ok((before.clone(), budget)));
+    let mut again = Vec::new();
+    store.find_all(before, &mut again);
+    assert_eq!(again, ranges);
     store.compact(3).unwrap();
     let refused = Err(Error::Compacted { compact_revision: 3 });
-    assert_eq!(reader.read_txn(request, &pin, &*store.values).unwrap(), refused);
-    assert_eq!(
-        reader.read_txn(always(vec![at(4)]), &pin, &*store.values).unwrap(),
-        Err(Error::FutureRevision)
-    );
+    assert_eq!(store.read_txn(&request, pin.revision()).map(drop), refused);
+    let future = store.read_txn(&always(vec![at(4)]), pin.revision());
+    assert_eq!(future.map(drop), Err(Error::FutureRevision));
 }

@@ -208,10 +208,10 @@ fn a_txn_takes_one_revision_and_its_reads_see_its_writes() {
         vec![read(key("b")), write("b", "2"), read(KeyRange::all()), erase(key("a")), read(KeyRange::all())];
     let (succeeded, responses) = store.txn(always(ops)).unwrap();
     assert!(succeeded);
-    assert!(found(&responses[0]).is_empty());
-    assert_eq!(found(&responses[2]), [("a".into(), 2), ("b".into(), 3)]);
+    assert!(store.found(&responses[0]).is_empty());
+    assert_eq!(store.found(&responses[2]), [("a".into(), 2), ("b".into(), 3)]);
     assert_eq!(responses[3], Outcome::DeleteRange { deleted: 1, prev: vec![rev(2, 0)] });
-    assert_eq!(found(&responses[4]), [("b".into(), 3)]);
+    assert_eq!(store.found(&responses[4]), [("b".into(), 3)]);
     assert_eq!(store.revision(), 3);
     assert_eq!(events(&store), ["+b 3.0", "-a 3.1 was 2.0"]);
 }
@@ -231,7 +231,7 @@ fn a_read_in_a_txn_may_ask_for_an_old_revision() {
     store.put("a", "2");
     let at = |revision| TxnOp::Range(RangeRequest { revision, ..RangeRequest::new(key("a")) });
     let (_, responses) = store.txn(always(vec![write("b", "x"), at(2), at(3), at(0)])).unwrap();
-    let mains: Vec<i64> = responses[1..].iter().map(|response| found(response)[0].1).collect();
+    let mains: Vec<i64> = responses[1..].iter().map(|response| store.found(response)[0].1).collect();
     assert_eq!(mains, [2, 3, 3]);
     assert_eq!(store.txn(always(vec![write("b", "x"), at(5)])), Err(Error::FutureRevision));
     store.compact(3).unwrap();
@@ -322,9 +322,9 @@ fn limits_and_counts_inside_a_txn() {
         RangeRequest { limit: 1, sort_order: SortOrder::Descend, ..RangeRequest::new(KeyRange::all()) };
     let ops = [limited, counted, sorted].map(TxnOp::Range).into();
     let (_, responses) = store.txn(always(ops)).unwrap();
-    let shape = |outcome: &Outcome| match outcome {
-        Outcome::Range(range) => (range.found.len(), range.count),
-        other => panic!("{other:?}"),
+    let shape = |outcome: &Outcome| {
+        let range = store.find(outcome);
+        (range.found.len(), range.count)
     };
     assert_eq!(responses.iter().map(shape).collect::<Vec<_>>(), [(3, 4), (0, 2), (4, 4)]);
 }

@@ -115,6 +115,7 @@ fn advice(error: &Error) -> Option<String> {
             "it must exist for --ignore-value and --ignore-lease: put it without them first"
         }
         Error::TooManyOps => "split the transaction, or raise the server's --max-txn-ops",
+        Error::DoneAnswerTooLarge => "read what is needed, in parts",
         Error::DuplicateKey => "write each key once in a transaction",
         Error::Compacted { compact_revision } if *compact_revision > 0 => {
             return Some(format!("the oldest revision that can be read is {compact_revision}"));

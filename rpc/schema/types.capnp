@@ -79,5 +79,10 @@ struct Error {
 
     replyTooLarge @33;
     # The answer would exceed what one message may hold: use `rangeStream`, or a limit. Nothing happened.
+
+    txnTooLarge @34;
+    # The txn would look at too many keys. Nothing happened: split it, or narrow or limit its ranges.
+    doneAnswerTooLarge @35;
+    # The change was made, but the answer that was asked for with it would exceed what one message may hold.
   }
 }

@@ -7,9 +7,9 @@ use crate::wire::{self, size};
 use coffer_core::request::*;
 use coffer_core::{Error, LeaseId};
 
-/// What the server says. A reply that is too large to send is known only to [`range`].
+/// What the server says. Of replies that are too large to send only [`range`] knows another way to get them.
 fn refused<T>(error: capnp::Result<types_capnp::error::Reader<'_>>) -> capnp::Result<Result<T, Error>> {
-    Ok(Err(wire::error::get(error?)?.unwrap_or(Error::OutcomeUnknown)))
+    Ok(Err(wire::error::get(error?)?.unwrap_or(Error::AnswerTooLarge)))
 }
 
 /// `None` if the answer is too large for one message.

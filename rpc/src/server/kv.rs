@@ -2,7 +2,6 @@
 
 use super::connection::{Connection, Counted};
 use crate::schema::kv_capnp::{kv, range_sink};
-use crate::schema::types_capnp::error::Code;
 use crate::wire::{self, size};
 use capnp::capability::StreamingRequest;
 use coffer_core::node::{Node, Pages};
@@ -10,8 +9,6 @@ use coffer_core::request::{RangeRequest, RangeResponse};
 use coffer_core::{Error, KeyValue};
 use std::rc::Rc;
 
-/// Keys in the first page of a range.
-const RANGE_KEYS: usize = 1024;
 /// Keys in the first page of a stream: it is most often cut by its bytes.
 const STREAM_KEYS: usize = 64;
 /// About how much one page takes.
@@ -24,18 +21,6 @@ pub(super) struct Kv {
     node: Node,
 }
 
-/// Why a range has no answer in one message.
-enum RangeFailure {
-    Error(Error),
-    TooLarge,
-}
-
-impl From<Error> for RangeFailure {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
 impl Kv {
     pub(super) fn new(connection: Rc<Connection>) -> Self {
         let node = connection.thread.node.clone();
@@ -43,21 +28,12 @@ impl Kv {
     }
 
     /// Reads a range that fits one message, and tells how many words that takes.
-    async fn read_range(&self, request: RangeRequest) -> Result<(RangeResponse, usize), RangeFailure> {
+    async fn read_range(&self, request: RangeRequest) -> Result<(RangeResponse, usize), Error> {
         let bytes_max = self.connection.thread.config.reply_bytes_max;
-        // In words a pair takes no less than it counts for here: whatever is cut is too large.
-        let mut pages =
-            Pages::new(self.node.clone(), request, RANGE_KEYS, PAGE_BYTES).with_whole_bytes_max(bytes_max);
-        let Some(mut response) = pages.next().await? else { return Err(Error::Canceled.into()) };
-        let mut words = size::range_response(&response);
-        while words * 8 <= bytes_max
-            && let Some(page) = pages.next().await?
-        {
-            words += size::key_values(&page.kvs);
-            response.kvs.extend(page.kvs);
-            response.more = page.more;
-        }
-        if words * 8 > bytes_max { Err(RangeFailure::TooLarge) } else { Ok((response, words)) }
+        // In words a pair takes no less than it counts for here: whatever is refused is too large.
+        let response = Pages::whole(self.node.clone(), request, bytes_max).await?;
+        let words = size::range_response(&response);
+        if words * 8 > bytes_max { Err(Error::AnswerTooLarge) } else { Ok((response, words)) }
     }
 
     /// Sends a range in pieces and returns it without its pairs.
@@ -136,21 +112,14 @@ impl kv::Server for Kv {
         let request = params.get()?;
         let link = &self.connection.link;
         link.room().await;
-        let work = async { Ok(self.read_range(wire::kv::get_range_request(request)?).await) };
+        let work = async { self.read_range(wire::kv::get_range_request(request)?).await };
         match self.connection.read(request.get_deadline_ms(), work).await {
-            Ok(Ok((response, words))) => {
+            Ok((response, words)) => {
                 link.room().await;
                 link.expect_words(words);
                 wire::kv::put_range_response(&response, results.get().init_ok());
             }
-            Ok(Err(RangeFailure::TooLarge)) => {
-                let mut error = results.get().init_err();
-                error.set_code(Code::ReplyTooLarge);
-                error.set_message("the answer is too large for one message: read it in pieces");
-            }
-            Ok(Err(RangeFailure::Error(error))) | Err(error) => {
-                wire::error::put(&error, results.get().init_err());
-            }
+            Err(error) => wire::error::put(&error, results.get().init_err()),
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ pub(crate) fn code(error: &Error) -> Code {
         Error::ValueProvided => Code::ValueProvided,
         Error::LeaseProvided => Code::LeaseProvided,
         Error::TooManyOps => Code::TooManyOps,
+        Error::TxnTooLarge => Code::TxnTooLarge,
+        Error::AnswerTooLarge => Code::ReplyTooLarge,
+        Error::DoneAnswerTooLarge => Code::DoneAnswerTooLarge,
         Error::DuplicateKey => Code::DuplicateKey,
         Error::InvalidSortOption => Code::InvalidSortOption,
         Error::Compacted { .. } => Code::Compacted,
@@ -63,8 +66,8 @@ pub(crate) fn put(error: &Error, mut to: error::Builder<'_>) {
     }
 }
 
-/// The error that was sent. `None` for [`Code::ReplyTooLarge`], which has no counterpart: the client then reads the
-/// range in pieces.
+/// The error that was sent. `None` for [`Code::ReplyTooLarge`], which is [`Error::AnswerTooLarge`] unless the client can
+/// read the answer in pieces.
 pub(crate) fn get(from: error::Reader<'_>) -> capnp::Result<Option<Error>> {
     let detail = || -> capnp::Result<String> { Ok(from.get_message()?.to_string()?) };
     Ok(Some(match from.get_code() {
@@ -73,6 +76,8 @@ pub(crate) fn get(from: error::Reader<'_>) -> capnp::Result<Option<Error>> {
         Ok(Code::ValueProvided) => Error::ValueProvided,
         Ok(Code::LeaseProvided) => Error::LeaseProvided,
         Ok(Code::TooManyOps) => Error::TooManyOps,
+        Ok(Code::TxnTooLarge) => Error::TxnTooLarge,
+        Ok(Code::DoneAnswerTooLarge) => Error::DoneAnswerTooLarge,
         Ok(Code::DuplicateKey) => Error::DuplicateKey,
         Ok(Code::InvalidSortOption) => Error::InvalidSortOption,
         Ok(Code::Compacted) => Error::Compacted { compact_revision: from.get_compact_revision() },
@@ -104,4 +109,23 @@ pub(crate) fn get(from: error::Reader<'_>) -> capnp::Result<Option<Error>> {
         // A code of a later version: what it asks of the caller is not known either.
         Ok(Code::Unknown) | Err(capnp::NotInSchema(_)) => Error::OutcomeUnknown,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(error: &Error) -> Option<Error> {
+        let mut message = capnp::message::Builder::new_default();
+        put(error, message.init_root());
+        get(message.get_root_as_reader().expect("it was just written")).expect("it is well formed")
+    }
+
+    #[test]
+    fn what_is_too_much_is_told_apart() {
+        for error in [Error::TxnTooLarge, Error::DoneAnswerTooLarge, Error::TooManyOps] {
+            assert_eq!(sent(&error), Some(error));
+        }
+        assert_eq!(sent(&Error::AnswerTooLarge), None, "to be read in pieces");
+    }
 }

@@ -1,7 +1,7 @@
 //! Limits that a client meets as typed errors.
 
 use crate::support::*;
-use coffer_core::request::RangeRequest;
+use coffer_core::request::{DeleteRangeRequest, PutRequest, RangeRequest, TxnOp, TxnRequest};
 use coffer_core::watch::{WatchKind, WatchRequest};
 use coffer_core::{Error, KeyRange};
 use coffer_rpc::{Client, ClientConfig, ServerConfig};
@@ -65,4 +65,35 @@ fn a_range_in_pieces_waits_for_its_turn() {
     let second = world.client.range_stream(all());
     drop(first);
     assert_eq!(wait(second.collect()).unwrap().kvs.len(), 4000);
+}
+
+#[test]
+fn a_txn_that_asks_for_too_much_is_told_so() {
+    let world = World::new();
+    let puts = (0..2000).map(|number| world.node.put(put_request(format!("k/{number:04}"), "v")));
+    assert!(wait(futures_util::future::join_all(puts)).iter().all(Result::is_ok));
+    let ranges = |count| TxnRequest {
+        success: vec![TxnOp::Range(RangeRequest::new(KeyRange::prefix("k/"))); count],
+        ..TxnRequest::default()
+    };
+    assert!(wait(world.client.txn(ranges(100))).is_ok());
+    assert_eq!(wait(world.client.txn(ranges(101))), Err(Error::TxnTooLarge));
+}
+
+#[test]
+fn a_txn_and_a_deletion_whose_answers_are_too_large_are_told_so() {
+    let world = World::new();
+    for number in 0..34 {
+        let put =
+            PutRequest { value: vec![b'v'; 1 << 20].into(), ..put_request(format!("k/{number:02}"), "") };
+        wait(world.node.put(put)).unwrap();
+    }
+    let all = KeyRange::prefix("k/");
+    let read =
+        TxnRequest { success: vec![TxnOp::Range(RangeRequest::new(all.clone()))], ..TxnRequest::default() };
+    assert_eq!(wait(world.client.txn(read)), Err(Error::AnswerTooLarge));
+    assert_eq!(wait(world.client.range(RangeRequest::new(all.clone()))).unwrap().kvs.len(), 34, "in pieces");
+    let delete = DeleteRangeRequest { range: all.clone(), prev_kv: true };
+    assert_eq!(wait(world.client.delete_range(delete)), Err(Error::DoneAnswerTooLarge));
+    assert_eq!(wait(world.client.range(RangeRequest::new(all))).unwrap().count, 0);
 }

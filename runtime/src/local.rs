@@ -70,6 +70,11 @@ where
     LocalTask { task: Some(task.fallible()) }
 }
 
+/// Whether this thread is inside [`run`] or [`block_on`], so that [`spawn`] can be called.
+pub fn is_inside() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
 /// A thread that [`run`] started.
 pub struct LocalThread<T> {
     thread: JoinHandle<T>,

@@ -24,7 +24,9 @@ fn code(error: &Error) -> Code {
         | InvalidSortOption | RequestTooLarge | KeyTooLarge | InvalidArgument(_) | DuplicateWatchId
         | EmptyWatchRange => Code::InvalidArgument,
         Compacted { .. } | FutureRevision | LeaseTtlTooLarge => Code::OutOfRange,
-        NoSpace | TooManyRequests => Code::ResourceExhausted,
+        NoSpace | TooManyRequests | TxnTooLarge | AnswerTooLarge | DoneAnswerTooLarge => {
+            Code::ResourceExhausted
+        }
         LeaseNotFound => Code::NotFound,
         LeaseExists | NotLeader => Code::FailedPrecondition,
         Canceled => Code::Cancelled,

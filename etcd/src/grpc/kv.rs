@@ -6,6 +6,7 @@ use crate::convert::{self, status};
 use crate::front::Front;
 use crate::proto::etcdserverpb::kv_server::Kv;
 use crate::proto::etcdserverpb::*;
+use coffer_core::node::{Pages, RANGE_BYTES_MAX};
 use std::pin::Pin;
 use tonic::{Request, Response, Status};
 
@@ -15,7 +16,8 @@ impl Kv for Front {
         let request = request.into_inner();
         admission::range(&self.node, request.serializable)?;
         let request = request.try_into().map_err(status)?;
-        let response = self.read(range_stream::whole(&self.node, request)).await?;
+        let whole = Pages::whole(self.node.clone(), request, RANGE_BYTES_MAX);
+        let response = self.read(whole).await?;
         Ok(Response::new(response.into()))
     }
 

@@ -1,4 +1,4 @@
-//! A range in pieces: chunk by chunk for a stream, or all of them in one answer, at the revision of the first.
+//! A range in pieces: chunk by chunk, at the revision of the first.
 //!
 //! A chunk is read when the connection asks for it: a client that reads slowly has at most one of them in memory, and
 //! holds nothing back in the store. So a compaction may end its range, with the error that says so.
@@ -7,7 +7,7 @@ use crate::convert::status;
 use crate::proto::etcdserverpb::{RangeResponse, RangeStreamResponse};
 use coffer_core::Error;
 use coffer_core::node::{Node, Pages};
-use coffer_core::request::{Header, RangeRequest, RangeResponse as Answer, SortOrder, SortTarget};
+use coffer_core::request::{Header, RangeRequest, SortOrder, SortTarget};
 use coffer_runtime::timeout;
 use futures_util::stream::{self, Stream};
 use std::time::Duration;
@@ -15,21 +15,6 @@ use tonic::Status;
 
 /// Keys in the first chunk. What they take tells how many the next ones can have.
 const FIRST_KEYS: usize = 10;
-
-/// Keys and bytes that a whole answer reads at a time.
-const WHOLE_KEYS: usize = 1024;
-const WHOLE_BYTES: usize = 1 << 20;
-
-/// All of `request` in one answer. Between the pieces that it is read in, the other calls of this thread have their turn.
-pub(super) async fn whole(node: &Node, request: RangeRequest) -> Result<Answer, Error> {
-    let mut pages = Pages::new(node.clone(), request, WHOLE_KEYS, WHOLE_BYTES);
-    let mut whole = pages.next().await?.ok_or(Error::Canceled)?;
-    while let Some(page) = pages.next().await? {
-        whole.kvs.extend(page.kvs);
-        whole.more = page.more;
-    }
-    Ok(whole)
-}
 
 /// The chunks of `request`; each may take `patience`.
 pub(super) fn chunks(

@@ -6,6 +6,7 @@
 //!
 //! # Invariants
 //! - A caller that leaves while it waits, or whose wait fails, leaves no key behind; nor the lease, if it was made for it.
+//!   Where the node has no room for that it is tried again while the lease lives.
 //! - A turn is told only of a key that is still there.
 
 use crate::convert::status;
@@ -15,13 +16,19 @@ use coffer_core::node::Node;
 use coffer_core::request::*;
 use coffer_core::watch::{WatchKind, WatchRequest};
 use coffer_core::{Error, KeyRange, KeyValue, LeaseId};
+use coffer_runtime::{local, sleep};
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use std::pin::pin;
+use std::time::Duration;
 use tonic::Status;
 
 /// TTL of a lease that is made for a caller who brings none, in seconds.
 const SESSION_TTL_S: i64 = 60;
+
+/// How long an undo waits that the node has no room for, at first and at most.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// A caller's key under the prefix of a name. Removed when dropped before it is [kept](Self::keep).
 pub(super) struct Place {
@@ -62,7 +69,8 @@ impl Place {
         let (prefix, key) = (prefix(name), key(name, lease));
         if undo.undo.is_none() {
             // The caller may leave while the transaction is under way: whatever it creates is newer than this.
-            undo.undo = Some(Undo::Key(key.clone(), Created::After(front.node.header().revision)));
+            let created = Created::After(front.node.header().revision);
+            undo.undo = Some(Undo::Key(key.clone(), created, lease));
         }
         let oldest = || TxnOp::Range(oldest(&prefix));
         let put = PutRequest { key: key.clone(), value, lease, ..Default::default() };
@@ -77,7 +85,7 @@ impl Place {
         let [own, oldest] = pairs(responses);
         let found = own.filter(|_| !succeeded);
         let revision = found.as_ref().map_or(header.revision, |kv| kv.create_revision);
-        if let Some(Undo::Key(_, created)) = &mut undo.undo {
+        if let Some(Undo::Key(_, created, _)) = &mut undo.undo {
             *created = Created::At(revision);
         }
         let is_first = oldest.is_none_or(|oldest| oldest.create_revision == revision);
@@ -215,8 +223,8 @@ struct UndoOnDrop {
 }
 
 enum Undo {
-    /// A key, if it was created then.
-    Key(Bytes, Created),
+    /// A key of a lease, if it was created then.
+    Key(Bytes, Created, LeaseId),
     /// A lease that was made for the caller, and with it the key.
     Lease(LeaseId),
 }
@@ -237,21 +245,51 @@ impl Created {
     }
 }
 
+impl Undo {
+    async fn attempt(&self, node: &Node) -> Result<(), Error> {
+        match self {
+            Self::Key(key, created, _) => node.txn(removal_if(key, created.compare(key))).await.map(drop),
+            Self::Lease(lease) => node.lease_revoke(*lease).await.map(drop),
+        }
+    }
+
+    fn lease(&self) -> LeaseId {
+        match self {
+            Self::Key(_, _, lease) | Self::Lease(lease) => *lease,
+        }
+    }
+
+    /// Whether the lease is there yet. With it the key goes by itself.
+    async fn is_needed(&self, node: &Node) -> bool {
+        let request = LeaseTimeToLiveRequest { id: self.lease(), keys: false };
+        node.failed().is_none() && node.lease_time_to_live(request).await.map_or(true, |left| left.ttl_s >= 0)
+    }
+
+    /// Goes on until it is done, or there is nothing left to do, or the node has stopped. What has begun and was not
+    /// seen to end is not begun again.
+    async fn carry_out(self, node: Node) {
+        let mut pause = RETRY_PAUSE_MIN;
+        while let Err(error) = self.attempt(&node).await {
+            let is_over = !error.is_retryable() || matches!(error, Error::Stopped);
+            if is_over || !self.is_needed(&node).await {
+                if !matches!(error, Error::LeaseNotFound) {
+                    tracing::warn!(%error, "the key of a caller who left stays until its lease ends");
+                }
+                return;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+}
+
 impl Drop for UndoOnDrop {
     fn drop(&mut self) {
-        // Polled once, a proposal is on its way, and goes on though nobody waits for it.
-        let outcome = match self.undo.take() {
-            None => return,
-            Some(Undo::Key(key, created)) => {
-                let removal = removal_if(&key, created.compare(&key));
-                self.node.txn(removal).now_or_never().map(|outcome| outcome.map(drop))
-            }
-            Some(Undo::Lease(lease)) => {
-                self.node.lease_revoke(lease).now_or_never().map(|outcome| outcome.map(drop))
-            }
-        };
-        if let Some(Err(error)) = outcome {
-            tracing::warn!(%error, "the key of a caller who left stays until its lease ends");
+        let Some(undo) = self.undo.take() else { return };
+        let mut undoing = Box::pin(undo.carry_out(self.node.clone()));
+        // Polled once, a proposal is on its way, and goes on though nobody waits for it: not even a thread that ends.
+        if undoing.as_mut().now_or_never().is_none() && local::is_inside() {
+            local::spawn(undoing);
         }
     }
 }
@@ -259,6 +297,43 @@ impl Drop for UndoOnDrop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffer_core::node::NodeConfig;
+    use coffer_core::storage::MemoryDisk;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_the_node_has_no_room_for_is_undone_later() {
+        let (log, records) = MemoryDisk::default().open().expect("an empty disk opens");
+        let config = NodeConfig { proposals_bytes_max: 600, ..NodeConfig::default() };
+        let node = Node::open(config, Box::new(log), Arc::new(records)).expect("a node opens");
+        coffer_runtime::block_on(async {
+            let lease = LeaseId(7);
+            node.lease_grant(LeaseGrantRequest { ttl_s: 600, id: lease }).await.expect("a lease");
+            let key = Bytes::from("l/7");
+            let put = PutRequest { key: key.clone(), lease, ..PutRequest::default() };
+            let created = Created::At(node.put(put).await.expect("a put").header.revision);
+            let count = async || {
+                let range = RangeRequest::new(KeyRange::single(key.clone()));
+                node.range(range).await.expect("a read").count
+            };
+            // Not polled again, it takes the room of others.
+            let large = PutRequest { key: "k".into(), value: vec![0; 300].into(), ..PutRequest::default() };
+            let mut waiting = Box::pin(node.put(large));
+            assert!(waiting.as_mut().now_or_never().is_none());
+            let undo = Undo::Key(key.clone(), created, lease);
+            assert_eq!(undo.attempt(&node).await, Err(Error::TooManyRequests));
+            drop(UndoOnDrop { node: node.clone(), undo: Some(undo) });
+            assert_eq!(count().await, 1);
+            drop(waiting);
+            let undone = async {
+                while count().await > 0 {
+                    coffer_runtime::yield_now().await;
+                }
+            };
+            coffer_runtime::timeout(Duration::from_secs(30), undone).await.expect("it is undone");
+        });
+        node.shutdown();
+    }
 
     #[test]
     fn keys_are_those_of_etcds_clients() {

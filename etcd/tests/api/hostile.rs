@@ -3,8 +3,10 @@
 use crate::raw::{call, framed, head, refusal};
 use crate::support::{Channel, Running};
 use bytes::{BufMut, Bytes};
+use coffer_core::node::NodeConfig;
 use coffer_etcd::proto::etcdserverpb::kv_client::KvClient;
 use coffer_etcd::proto::etcdserverpb::*;
+use coffer_etcd::server::ServerConfig;
 use coffer_runtime::timeout;
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
@@ -351,5 +353,36 @@ fn odd_txns_are_told_what_etcd_finds_first() {
             assert_eq!(kv.txn(request).await.unwrap_err().code(), Code::InvalidArgument);
         }
         assert_eq!(running.node.header().revision, 1, "nothing was put");
+    });
+}
+
+#[test]
+fn answers_that_are_too_large_are_resource_exhausted_and_say_what_was_done() {
+    let running = Running::with(
+        NodeConfig { answer_bytes_max: 1000, ..NodeConfig::default() },
+        ServerConfig::default(),
+    );
+    coffer_runtime::block_on(async {
+        let channel = running.connect().await;
+        let mut kv = KvClient::with_origin(channel.clone(), channel.origin());
+        for key in ["k/1", "k/2"] {
+            let put = PutRequest { key: key.into(), value: vec![0; 1000].into(), ..Default::default() };
+            kv.put(put).await.unwrap();
+        }
+        let range = RangeRequest { key: "k/".into(), range_end: "k0".into(), ..Default::default() };
+        let op = |request| RequestOp { request: Some(request) };
+        let reads = op(request_op::Request::RequestRange(range));
+        let put = PutRequest { key: "x".into(), ..Default::default() };
+        let writes = op(request_op::Request::RequestPut(put));
+        let txn = |success| TxnRequest { success, ..Default::default() };
+        let read = kv.txn(txn(vec![reads.clone()])).await.unwrap_err();
+        let text = "etcdserver: answer is too large: ask for fewer keys at a time";
+        assert_eq!((read.code(), read.message()), (Code::ResourceExhausted, text));
+        let written = kv.txn(txn(vec![writes, reads])).await.unwrap_err();
+        let text =
+            "etcdserver: done, but the answer is too large: the change was made and must not be repeated";
+        assert_eq!((written.code(), written.message()), (Code::ResourceExhausted, text));
+        let all = RangeRequest { key: vec![0].into(), range_end: vec![0].into(), ..Default::default() };
+        assert_eq!(kv.range(all).await.unwrap().into_inner().count, 3, "a range has a bound of its own");
     });
 }

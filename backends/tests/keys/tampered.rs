@@ -6,6 +6,7 @@ use coffer_backends::seal::slots::{SLOTS_FILE, SlotId, Slots};
 use coffer_backends::seal::source::{Argon2Cost, KeySource, Passphrase};
 use coffer_backends::seal::{KeyError, SecretKey};
 use coffer_core::storage::StorageError;
+use proptest::prelude::{any, prop_assert, proptest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -32,12 +33,18 @@ fn passphrase() -> KeySource {
     KeySource::Passphrase(passphrase.with_cost(Argon2Cost::FLOOR).unwrap())
 }
 
-/// Two slots for key files and one for a passphrase.
-fn three(keys: &Keys) -> (SimDisk, SecretKey) {
+/// Two slots for key files.
+fn two(keys: &Keys) -> (SimDisk, SecretKey) {
     let disk = disk();
     let (mut slots, root) = create(&disk, &keys.key("a"));
     slots.add(&root, &keys.key("b"), "second").unwrap();
-    slots.add(&root, &passphrase(), "third").unwrap();
+    (disk, root)
+}
+
+/// Two slots for key files and one for a passphrase.
+fn three(keys: &Keys) -> (SimDisk, SecretKey) {
+    let (disk, root) = two(keys);
+    open(&disk).add(&root, &passphrase(), "third").unwrap();
     (disk, root)
 }
 
@@ -70,6 +77,23 @@ fn every_flipped_bit_is_refused() {
                 assert!(error.to_string().contains("/store/slots"), "{error}");
             }
         }
+    }
+}
+
+proptest! {
+    /// Whatever is written over a part of the file: it is read as damage, or as tampering, or was the same before.
+    #[test]
+    fn any_overwritten_part_is_refused(at in 0usize..600, over in proptest::collection::vec(any::<u8>(), 1..80)) {
+        let keys = Keys::new();
+        let (disk, _) = two(&keys);
+        let intact = disk.content(&path()).unwrap();
+        let mut other = intact.clone();
+        let at = at % (intact.len() - 36);
+        other.splice(at..(at + over.len()).min(intact.len() - 36), over);
+        mend(&mut other);
+        disk.place(&path(), &other);
+        prop_assert!(other == intact || unlock(&disk, &keys.key("a")).is_err());
+        prop_assert!(other == intact || unlock(&disk, &keys.key("b")).is_err());
     }
 }
 

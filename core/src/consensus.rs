@@ -399,6 +399,14 @@ impl Consensus {
         }
     }
 
+    /// Has the log write anew what older keys sealed, and waits for it. For the thread that flushes records.
+    ///
+    /// # Errors
+    /// The log failed or is closed.
+    pub fn rewrite_log(&self) -> Result<(), StorageError> {
+        self.log.rewrite()
+    }
+
     /// Bytes of the log on its medium.
     pub fn log_bytes(&self) -> u64 {
         self.log.disk_bytes()

@@ -244,6 +244,13 @@ impl Node {
         Ok(CompactResponse { header })
     }
 
+    /// Lets what older keys sealed be carried over in the background, if the record store was asked to
+    /// ([`Records::wants_rewrite`](crate::storage::Records::wants_rewrite)). What an earlier life left is gone on with
+    /// at the start anyway.
+    pub fn rewrite(&self) {
+        self.inner.maintenance.rewrite_requested();
+    }
+
     /// Creates a lease.
     ///
     /// # Errors

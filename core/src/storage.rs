@@ -9,8 +9,8 @@
 //! # Invariants that core upholds towards a backend
 //! - `purged <= records.applied <= applied <= committed <= last`.
 //! - [`Log::write`] and [`Log::purge`] are called from one thread, one call at a time.
-//! - [`Records::flush`], [`Records::reclaim`] and [`Records::install`] are called from one thread, one at a time;
-//!   reads come from any thread at any time.
+//! - [`Records::flush`], [`Records::reclaim`], [`Records::rewrite`] and [`Records::install`] are called from one
+//!   thread, one at a time; reads come from any thread at any time.
 //! - A flush at log id `L` comes only after every log entry up to `L` is durable. An installed snapshot may lie above
 //!   the log; core then purges the log up to it, and does so again at opening if a crash came between
 //!   ([`LogState::covers`]).
@@ -39,5 +39,6 @@ pub use error::StorageError;
 pub use log::{EntryKind, HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState};
 pub use memory::{MemoryDisk, MemoryLog, MemoryRecords};
 pub use records::{
-    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource,
+    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
+    SnapshotSource,
 };

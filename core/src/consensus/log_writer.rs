@@ -24,8 +24,8 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use std::{io, mem};
@@ -68,6 +68,7 @@ struct Queue {
 enum Job {
     Write { op: LogOp, done: Completion },
     Purge(LogId),
+    Rewrite { done: Completion },
 }
 
 /// What the log holds, counting what is queued as done.
@@ -176,6 +177,15 @@ impl LogWriter {
             }
         }
         self.shared.submit(Job::Purge(up_to));
+    }
+
+    /// Has the log write anew what older keys sealed. Blocks until it is done.
+    pub(super) fn rewrite(&self) -> Result<(), StorageError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        // The receiver waits below, or has seen the sender go.
+        self.shared.submit(Job::Rewrite { done: Box::new(move |result| drop(sender.send(result))) });
+        let closed = || StorageError::Poisoned { reason: "the log is closed".to_owned() };
+        receiver.recv().unwrap_or_else(|_| Err(closed()))
     }
 
     /// Remembers the committed id. Never waits: it rides along with the next group.
@@ -330,7 +340,7 @@ impl Shared {
             if idle {
                 self.work.notify_one();
             }
-        } else if let Job::Write { done, .. } = job {
+        } else if let Job::Write { done, .. } | Job::Rewrite { done } = job {
             drop(queue);
             done(Err(StorageError::Poisoned { reason: "the log is closed".to_owned() }));
         }
@@ -375,6 +385,12 @@ impl Worker {
                         self.guarded(|log| log.purge(up_to));
                         let mut durable = self.shared.durable.lock();
                         durable.last = durable.last.max(Some(up_to));
+                    }
+                    Job::Rewrite { done } => {
+                        self.write(&mut ops, &mut completions, committed);
+                        self.guarded(|log| log.rewrite());
+                        self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
+                        done(self.failed.clone().map_or(Ok(()), Err));
                     }
                 }
             }

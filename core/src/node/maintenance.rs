@@ -10,6 +10,9 @@
 //!    flush whose checkpoint knows that compact revision: a replay of the log after a crash never misses a record
 //!    that it needs.
 //!
+//! 5. What older keys sealed is written anew, if the record store asks for it: first the log, after a flush, so that
+//!    it is little; then the records, in the slices of reclaiming.
+//!
 //! A failure stops the node; nothing is retried.
 
 use super::counters::Counters;
@@ -22,14 +25,17 @@ use crate::state::{State, StateReader};
 use crate::storage::{Flush, StorageError};
 use event_listener::Event;
 use parking_lot::{Condvar, Mutex};
+use std::mem::take;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Keys whose index entries are pruned in one hold of the index lock.
 const PRUNE_KEYS: usize = 512;
-/// Bytes that one slice of reclaiming copies.
+/// Bytes that one slice of reclaiming or rewriting copies.
 const RECLAIM_BYTES: u64 = 8 << 20;
+/// While a reader holds what is to go, another look is taken so often.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(20);
 /// The log is purged, by way of a flush, once it is this large even if few records wait.
 const LOG_BYTES_MAX: u64 = 64 << 20;
 
@@ -61,6 +67,7 @@ pub(super) struct Maintenance {
 struct Requests {
     jobs: Vec<Job>,
     compact: bool,
+    rewrite: bool,
     /// Woken for a look at the sizes.
     look: bool,
     stop: bool,
@@ -70,6 +77,16 @@ struct Requests {
     reclaimed_revision: i64,
     /// When the oldest unflushed record came.
     dirty_since: Option<Instant>,
+}
+
+/// What there is to do.
+struct Work {
+    jobs: Vec<Job>,
+    compact: bool,
+    rewrite: bool,
+    stop: bool,
+    /// Whether records have waited long enough for their flush.
+    aged: bool,
 }
 
 impl Maintenance {
@@ -123,6 +140,7 @@ impl Maintenance {
         if self.reader.compact_revision() > 0 {
             self.compaction_requested(); // finish what an earlier life may have begun
         }
+        self.rewrite_requested();
         Ok(())
     }
 
@@ -143,6 +161,14 @@ impl Maintenance {
     pub(super) fn compaction_requested(&self) {
         self.requests.lock().compact = true;
         self.wake.notify_one();
+    }
+
+    /// Told when the record store may want to be rewritten.
+    pub(super) fn rewrite_requested(&self) {
+        if self.values.records().wants_rewrite() {
+            self.requests.lock().rewrite = true;
+            self.wake.notify_one();
+        }
     }
 
     /// Waits until everything below `compact_revision` is gone from the medium.
@@ -224,19 +250,22 @@ impl Maintenance {
         let mut flushed_compact = 0;
         let mut pruned_to = 0;
         loop {
-            let (jobs, compact, stop, aged) = self.next_work();
-            let compacts = compact && flushed_compact < self.reader.compact_revision();
-            if compacts || stop || aged || self.needs_flush() {
+            let work = self.next_work();
+            let compacts = work.compact && flushed_compact < self.reader.compact_revision();
+            if compacts || work.rewrite || work.stop || work.aged || self.needs_flush() {
                 flushed_compact = self.flush(state)?;
             }
-            for job in jobs {
+            for job in work.jobs {
                 self.do_job(state, job)?;
             }
-            if stop {
+            if work.stop {
                 return Ok(());
             }
-            if compact {
+            if work.compact {
                 self.reclaim(state, flushed_compact, &mut pruned_to)?;
+            }
+            if work.rewrite {
+                self.rewrite(state)?;
             }
         }
     }
@@ -253,15 +282,17 @@ impl Maintenance {
         result
     }
 
-    /// Waits for something to do: jobs, whether to compact, whether to stop, whether records have aged.
-    fn next_work(&self) -> (Vec<Job>, bool, bool, bool) {
+    /// Waits for something to do.
+    fn next_work(&self) -> Work {
         let mut requests = self.requests.lock();
         loop {
             let aged = requests.dirty_since.is_some_and(|since| since.elapsed() >= self.flush_interval);
-            if requests.look || requests.compact || requests.stop || aged || !requests.jobs.is_empty() {
+            let asked = requests.look || requests.compact || requests.rewrite || requests.stop;
+            if asked || aged || !requests.jobs.is_empty() {
                 requests.look = false;
-                let compact = std::mem::take(&mut requests.compact);
-                return (std::mem::take(&mut requests.jobs), compact, requests.stop, aged);
+                let (compact, rewrite) = (take(&mut requests.compact), take(&mut requests.rewrite));
+                let jobs = take(&mut requests.jobs);
+                return Work { jobs, compact, rewrite, stop: requests.stop, aged };
             }
             match requests.dirty_since.and_then(|since| since.checked_add(self.flush_interval)) {
                 Some(deadline) => {
@@ -338,11 +369,33 @@ impl Maintenance {
         if limit < flushed_compact {
             // A reader still needs something: try again a little later.
             requests.compact = true;
-            self.wake.wait_for(&mut requests, Duration::from_millis(20));
+            self.wake.wait_for(&mut requests, RELEASE_INTERVAL);
         } else {
             requests.reclaimed_revision = requests.reclaimed_revision.max(flushed_compact);
             drop(requests);
             self.reclaimed.notify(usize::MAX);
+        }
+        Ok(())
+    }
+
+    /// Writes anew what older keys sealed, in slices, until the record store asks for no more.
+    fn rewrite(&self, state: &Mutex<State>) -> Result<(), StorageError> {
+        let records = self.values.records();
+        if let Some(consensus) = self.consensus.get() {
+            consensus.rewrite_log()?;
+        }
+        while records.rewrite(RECLAIM_BYTES)?.more {
+            if !self.breathe(state)? {
+                return Ok(());
+            }
+        }
+        if records.wants_rewrite() {
+            // A reader still holds something old: try again a little later.
+            let mut requests = self.requests.lock();
+            requests.rewrite = true;
+            if !requests.stop {
+                self.wake.wait_for(&mut requests, RELEASE_INTERVAL);
+            }
         }
         Ok(())
     }

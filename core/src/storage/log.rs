@@ -117,6 +117,15 @@ pub trait Log: Send + 'static {
     /// An I/O error poisons the log.
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError>;
 
+    /// Writes anew, durably, whatever older keys sealed and the log still holds. Comes after a purge, so that it is
+    /// little. Nothing changes for readers.
+    ///
+    /// # Errors
+    /// Any error poisons the log.
+    fn rewrite(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// A handle for reading from other threads while the log is written.
     fn reader(&self) -> Arc<dyn LogReader>;
 

@@ -22,6 +22,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,11 @@ pub trait Io: Send + Sync + 'static {
     /// # Errors
     /// The file cannot be created or written.
     fn lock(&self, path: &Path) -> io::Result<LockAttempt>;
+
+    /// The wall clock, for what people read: nothing is decided by it.
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
 
     /// Fills `bytes` from the system's random generator.
     ///

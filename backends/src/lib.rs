@@ -9,7 +9,7 @@
 //! `units` (records in immutable units), `place` (the directory and its lock), `poison`.
 //!
 //! Backends know core's storage traits and nothing above them: no socket, no consensus, no other backend.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod backend;
 mod format;

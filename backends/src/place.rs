@@ -1,9 +1,11 @@
 //! The place of a store, whatever its backend: its directory, its lock, who it is, and errors that a person can cure.
 
 use crate::io::{Io, LockAttempt, LockGuard};
+use crate::seal::Keyring;
 use coffer_core::storage::StorageError;
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 /// The file that is locked while a store is open; holds the owner's process id.
 pub(crate) const LOCK: &str = "LOCK";
@@ -21,8 +23,10 @@ pub struct Identity {
     pub boot: u64,
 }
 
-/// The lock of a store: one process, one opening. Held by both halves; given back when both are gone.
+/// The lock of a store: one process, one opening. Held by both halves; given back when both are gone. The keyring, which
+/// may be held for longer, changes nothing after that.
 pub(crate) struct StoreLock {
+    keyring: OnceLock<Arc<Keyring>>,
     _guard: Box<dyn LockGuard>,
 }
 
@@ -31,9 +35,23 @@ impl StoreLock {
     pub(crate) fn take(directory: &Path, io: &dyn Io) -> Result<Self, StorageError> {
         let path = directory.join(LOCK);
         match io.lock(&path) {
-            Ok(LockAttempt::Held(guard)) => Ok(Self { _guard: guard }),
+            Ok(LockAttempt::Held(guard)) => Ok(Self { keyring: OnceLock::new(), _guard: guard }),
             Ok(LockAttempt::Busy { owner }) => Err(StorageError::InUse { path: directory.to_owned(), owner }),
             Err(error) => Err(StorageError::io("lock", path, error)),
+        }
+    }
+
+    /// Says that the store has this keyring.
+    pub(crate) fn covers(&self, keyring: &Arc<Keyring>) {
+        // A store has one keyring, so there is nothing to replace.
+        let _ = self.keyring.set(keyring.clone());
+    }
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        if let Some(keyring) = self.keyring.get() {
+            keyring.close();
         }
     }
 }

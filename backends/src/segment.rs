@@ -9,7 +9,8 @@
 //! # Invariants
 //! - One process has a store open: `LOCK` is locked for as long as either half lives.
 //! - The log is synced before records, records before the manifest that names them.
-//! - Every stored byte that matters is covered by a tag that is bound to its place; see [`crate::seal`].
+//! - Every stored byte that matters is covered by a tag that is bound to its place; see [`crate::seal`]. In a sealed
+//!   store everything but headers of fixed size, with numbers only, is encrypted.
 //! - No memory mapping: a read error is an error, not a signal.
 //!
 //! # Crash behaviour
@@ -19,22 +20,24 @@
 mod directory;
 mod log;
 mod manifest;
+#[cfg(test)]
+mod nonces;
 mod records;
 
 use crate::Backend;
 use crate::format::corrupt;
 use crate::io::{Io, RealIo};
 use crate::place::{Identity, LOCK, StoreLock, create_directories, explain, nonzero, sync_way_to};
+use crate::seal::{AtRest, Keyring, Keys, Sealing, is_keys_file};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
 use directory::{Directory, Suffix, file_name, parse_name};
-use log::{LogConfig, SegmentLog};
+use log::{LogConfig, LogProgress, SegmentLog};
 pub(crate) use manifest::SLOTS;
 use manifest::{Manifest, Slots};
 use records::RecordFiles;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,9 @@ pub struct SegmentStore {
     pub records: Arc<dyn Records>,
     /// Who it is.
     pub identity: Identity,
+    /// Its data keys, if it is sealed: to ask for them, and to replace them while the store is open. They may be
+    /// held for longer than the store.
+    pub keyring: Option<Arc<Keyring>>,
 }
 
 impl SegmentStore {
@@ -71,8 +77,8 @@ impl SegmentStore {
     ///
     /// # Errors
     /// As [`open_on`](Self::open_on).
-    pub fn open(path: &Path, options: Options) -> Result<Self, StorageError> {
-        Self::open_on(path, options, Arc::new(RealIo))
+    pub fn open(path: &Path, at_rest: AtRest, options: Options) -> Result<Self, StorageError> {
+        Self::open_on(path, at_rest, options, Arc::new(RealIo))
     }
 
     /// Opens the store in a directory that `io` reaches.
@@ -80,47 +86,72 @@ impl SegmentStore {
     /// # Errors
     /// [`StorageError::InUse`] if another process (or another handle) has it open; [`StorageError::Format`] for a
     /// directory that is no store, cannot be used, or is of another format version, with what to do;
-    /// [`StorageError::Corrupt`] for damage; or an I/O error.
-    pub fn open_on(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<Self, StorageError> {
-        open(path, options, io).map_err(|error| explain(path, error))
+    /// [`StorageError::Key`] if the store is sealed and no key was given, or the other way round, or it is the key of
+    /// another; then nothing was changed. [`StorageError::Corrupt`] for damage; or an I/O error.
+    pub fn open_on(
+        path: &Path,
+        at_rest: AtRest,
+        options: Options,
+        io: Arc<dyn Io>,
+    ) -> Result<Self, StorageError> {
+        open(path, at_rest, options, io).map_err(|error| explain(path, error))
     }
 }
 
-fn open(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<SegmentStore, StorageError> {
+fn open(
+    path: &Path,
+    at_rest: AtRest,
+    options: Options,
+    io: Arc<dyn Io>,
+) -> Result<SegmentStore, StorageError> {
     create_directories(path, &*io, options.create)?;
-    let directory = Arc::new(Directory::new(path, io));
+    let directory = Arc::new(Directory::new(path, io.clone()));
     check_ours(&directory, options.create)?;
     let lock = Arc::new(StoreLock::take(path, directory.io())?);
+    let names = directory.list()?;
+    let exists = names.iter().any(|name| SLOTS.contains(&name.as_str()));
+    let keys = Keys::open(at_rest, io.clone(), path, &names, exists)?;
+    if let Some(keyring) = keys.keyring() {
+        lock.covers(keyring);
+    }
+    // Until here nothing has changed but the lock, and the first keyring of a new store.
+    let loaded = Slots::load(&directory, &keys)?;
     let names = clean(&directory)?;
-    let (slots, manifest) = match Slots::load(&directory)? {
-        Some(found) => found,
-        None => found_store(&directory, &names)?,
+    let (slots, manifest, sealing) = match loaded {
+        Some((slots, manifest)) => {
+            let sealing = Sealing::new(manifest.store_id, keys, io, path);
+            (slots, manifest, sealing)
+        }
+        None => found_store(&directory, &names, keys, io)?,
     };
     directory.reserve_id(manifest.next_id.saturating_sub(1));
 
-    let newest = Arc::new(AtomicU64::new(0));
+    let progress = Arc::new(LogProgress::default());
     let (store_id, boot_min) = (manifest.store_id, manifest.boot.saturating_add(1));
     let (cluster_id, member_id) = (manifest.cluster_id, manifest.member_id);
+    let keyring = sealing.keyring().cloned();
     let config = LogConfig {
-        store_id,
+        sealing: sealing.clone(),
         file_bytes: options.log_file_bytes.next_multiple_of(4096).max(16 << 10),
         spares_max: options.log_spares_max,
         thread: options.background,
         newest_known: manifest.newest_log,
+        acked_known: manifest.log_acked,
         boot_min,
-        newest: newest.clone(),
+        progress: progress.clone(),
     };
     // Records first: they are only read, so that a damaged one is reported before anything changes.
     let checkpoint = manifest.checkpoint.clone();
-    let files = Arc::new(RecordFiles::new(directory.clone(), slots, manifest, newest));
+    let files = Arc::new(RecordFiles::new(directory.clone(), sealing, slots, manifest, progress));
     let units = files.open_units()?;
     let log = SegmentLog::open(directory, config, &names, lock.clone())?;
     let boot = log.boot();
     files.begin(boot)?;
     files.remove_leftovers(&names);
     let records = UnitRecords::new(files, units, checkpoint, lock);
+    records.settle_keys();
     let identity = Identity { store_id, cluster_id, member_id, boot };
-    Ok(SegmentStore { log: Box::new(log), records: Arc::new(records), identity })
+    Ok(SegmentStore { log: Box::new(log), records: Arc::new(records), identity, keyring })
 }
 
 /// Refuses a directory that holds something else, before anything in it changes.
@@ -139,8 +170,9 @@ fn check_ours(directory: &Directory, create: bool) -> Result<(), StorageError> {
         return Err(StorageError::Format { path, reason });
     }
     // A file system's own directory does not make its root somebody's.
-    let foreign =
-        |name: &&String| parse_name(name).is_none() && ![LOCK, "lost+found"].contains(&name.as_str());
+    let foreign = |name: &&String| {
+        parse_name(name).is_none() && !is_keys_file(name) && ![LOCK, "lost+found"].contains(&name.as_str())
+    };
     match names.iter().find(foreign) {
         None => Ok(()),
         Some(name) => {
@@ -164,7 +196,12 @@ fn clean(directory: &Directory) -> Result<Vec<(u64, Suffix)>, StorageError> {
 }
 
 /// Creates a store in an empty directory.
-fn found_store(directory: &Directory, names: &[(u64, Suffix)]) -> Result<(Slots, Manifest), StorageError> {
+fn found_store(
+    directory: &Directory,
+    names: &[(u64, Suffix)],
+    keys: Keys,
+    io: Arc<dyn Io>,
+) -> Result<(Slots, Manifest, Sealing), StorageError> {
     if let Some((id, suffix)) = names.first() {
         let found = format!("none, but {}", file_name(*id, *suffix));
         return Err(corrupt(&directory.file_path(SLOTS[0]), 0, "a manifest", found));
@@ -172,14 +209,19 @@ fn found_store(directory: &Directory, names: &[(u64, Suffix)]) -> Result<(Slots,
     sync_way_to(directory.path(), directory.io())?;
     let manifest = Manifest {
         generation: 1,
-        store_id: directory.random()?,
+        store_id: match keys.store_id() {
+            Some(store_id) => store_id,
+            None => directory.random()?,
+        },
         cluster_id: nonzero(directory.path(), directory.io())?,
         member_id: nonzero(directory.path(), directory.io())?,
         boot: 0,
         next_id: 1,
         newest_log: 0,
+        log_acked: 0,
         checkpoint: None,
         segments: Vec::new(),
     };
-    Ok((Slots::create(directory, &manifest)?, manifest))
+    let sealing = Sealing::new(manifest.store_id, keys, io, directory.path());
+    Ok((Slots::create(directory, &sealing, &manifest)?, manifest, sealing))
 }

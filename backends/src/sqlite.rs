@@ -32,6 +32,7 @@ use crate::format::header::FileKind;
 use crate::format::piece::append_piece;
 use crate::io::{Io, OpenMode, RealIo};
 use crate::place::{Identity, LOCK, StoreLock, create_directories, explain, nonzero, random, sync_way_to};
+use crate::seal::{Keys, Sealing};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
 use database::{Access, Database};
@@ -105,7 +106,7 @@ fn open(path: &Path, create: bool, access: &Access, io: Arc<dyn Io>) -> Result<S
     remove_unfinished(path, &*io)?;
     let names = list(path, &*io)?;
     if !names.iter().any(|name| name == STATE) {
-        found_store(path, access, &*io, &names)?;
+        found_store(path, access, &io, &names)?;
     } else if !names.iter().any(|name| name == LOG) {
         return Err(corrupt(&path.join(LOG), 0, "the log of the store", "no such file"));
     }
@@ -114,10 +115,10 @@ fn open(path: &Path, create: bool, access: &Access, io: Arc<dyn Io>) -> Result<S
         wal::recover(&*io, &file(name), &file(&format!("{NEW}{name}-wal")))?;
     }
     let state = Arc::new(Database::open(&file(STATE), access, &records::SCHEMA)?);
-    let rows = Arc::new(RecordRows::load(state, io.clone())?);
+    let rows = Arc::new(RecordRows::load(state, Keys::Unsealed, io.clone())?);
     let units = rows.open_units()?;
     let log = Arc::new(Database::open(&file(LOG), access, &log::SCHEMA)?);
-    let mut log = SqliteLog::load(log, rows.store_id(), io, lock.clone())?;
+    let mut log = SqliteLog::load(log, Keys::Unsealed, rows.store_id(), io, lock.clone())?;
     let manifest = rows.manifest();
     let boot = log.begin(manifest.boot.saturating_add(1))?;
     rows.begin(boot)?;
@@ -171,12 +172,18 @@ fn remove_unfinished(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
 }
 
 /// Creates a store. The database of the records gets its name last.
-fn found_store(path: &Path, access: &Access, io: &dyn Io, names: &[String]) -> Result<(), StorageError> {
+fn found_store(
+    path: &Path,
+    access: &Access,
+    shared: &Arc<dyn Io>,
+    names: &[String],
+) -> Result<(), StorageError> {
+    let io = &**shared;
     if names.iter().any(|name| name == LOG) {
         remove_unused_log(path, access, io)?;
     }
     sync_way_to(path, io)?;
-    let store_id = random(path, io)?;
+    let sealing = Sealing::unsealed(random(path, io)?, shared.clone(), path);
     let manifest = Manifest {
         cluster_id: nonzero(path, io)?,
         member_id: nonzero(path, io)?,
@@ -193,9 +200,9 @@ fn found_store(path: &Path, access: &Access, io: &dyn Io, names: &[String]) -> R
             let new = path.join(format!("{NEW}{name}"));
             io.open(&new, OpenMode::Create).map_err(|error| StorageError::io("create", &new, error))?;
             Database::create(&new, access, schema, vacuum, |connection| {
-                let (sealer, header, mut nonces) = sealed::new_file(kind, store_id, 1, &new, io)?;
+                let (sealer, header, mut nonces) = sealed::new_file(kind, &sealing, 1)?;
                 let mut piece = Vec::new();
-                append_piece(&mut piece, &sealer, &mut nonces, place, text);
+                append_piece(&mut piece, &sealer, &mut nonces, place, text)?;
                 connection
                     .execute("INSERT INTO sealed_files(id, header) VALUES(1, ?1)", [header])
                     .and_then(|_| connection.execute(&row, [piece]))

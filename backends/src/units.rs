@@ -5,6 +5,8 @@
 //!   it by another. Nothing points into a unit, so units are replaced without touching anything else.
 //! - A unit is complete and durable before the manifest names it.
 //! - Readers hold the units they read: one that was replaced stays readable until they are done.
+//! - Units, the manifest and the log keep their sealers for as long as they are needed; a data key of which no sealer
+//!   is left is destroyed after the change that ended its use.
 //! - One lock orders changes; readers take another for the time of cloning a pointer.
 //!
 //! # Crash behaviour
@@ -20,12 +22,13 @@ pub(crate) mod unit;
 
 use crate::place::StoreLock;
 use crate::poison::Poison;
+use crate::seal::SealedFile;
 use codec::{Line, record_hash};
 use coffer_core::record::Record;
 use coffer_core::revision::Revision;
 use coffer_core::storage::{
-    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource,
-    StorageError,
+    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
+    SnapshotSource, StorageError,
 };
 use medium::Medium;
 use merge::merge;
@@ -158,7 +161,26 @@ impl<M: Medium> UnitRecords<M> {
         units.extend_from_slice(&added);
         self.swap(units, Some(flush.checkpoint.clone()), |dead| {
             added.iter().for_each(|unit| dead.stored(unit));
-        })
+        })?;
+        self.settle_keys();
+        Ok(())
+    }
+
+    /// Lets go of keys that nothing needs any more, and tells what older ones still seal.
+    pub(crate) fn settle_keys(&self) {
+        let Some(keyring) = self.medium.sealing().keyring() else { return };
+        keyring.set_outdated_bytes(self.outdated_bytes());
+        keyring.settle();
+    }
+
+    fn is_outdated(&self, sealed: &SealedFile) -> bool {
+        self.medium.sealing().is_outdated(sealed)
+    }
+
+    fn outdated_bytes(&self) -> u64 {
+        let units = self.view.read().units.clone();
+        let outdated = units.iter().filter(|unit| self.is_outdated(unit.sealed()));
+        outdated.map(|unit| unit.entry.bytes).sum()
     }
 
     fn install_all(&self, checkpoint: &Checkpoint, stored: &[Arc<Unit>]) -> Result<(), StorageError> {
@@ -169,6 +191,8 @@ impl<M: Medium> UnitRecords<M> {
             job.discard(&*self.medium);
         }
         self.remove(&replaced);
+        drop(replaced);
+        self.settle_keys();
         Ok(())
     }
 
@@ -211,15 +235,63 @@ impl<M: Medium> UnitRecords<M> {
         }
     }
 
+    /// The rewriting of the first unit that an older key seals, if there is one.
+    fn next_outdated_job(&self) -> Result<Option<Job<M::Sink>>, StorageError> {
+        let units = self.view().units;
+        let Some(at) = units.iter().position(|unit| self.is_outdated(unit.sealed())) else {
+            return Ok(None);
+        };
+        let (older, inputs) = (&units[..at], &units[at..at + 1]);
+        let marked = vec![self.dead.lock().all_in(&units[at])];
+        let survey = Survey::of(older, inputs, marked)?;
+        Job::start(&*self.medium, inputs, survey).map(Some)
+    }
+
     fn reclaim_slice(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
         let mut writer = self.writer.lock();
-        let mut job = match writer.job.take() {
+        let job = match writer.job.take() {
             Some(job) => job,
             None => match self.next_job()? {
                 Some(job) => job,
                 None => return self.medium.give_back(),
             },
         };
+        let slice = self.work(&mut writer, job, copy_bytes_max)?;
+        let more =
+            !slice.done || plan(&self.view().units, &self.dead.lock()).is_some() || self.medium.has_garbage();
+        Ok(ReclaimProgress { freed_bytes: slice.freed_bytes, copied_bytes: slice.copied_bytes, more })
+    }
+
+    fn rewrite_slice(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        let mut writer = self.writer.lock();
+        // What was begun before the keys were replaced would have to be done again.
+        if let Some(job) = writer.job.take_if(|job| self.is_outdated(job.sealed())) {
+            job.discard(&*self.medium);
+        }
+        let job = match writer.job.take() {
+            Some(job) => Some(job),
+            None => self.next_outdated_job()?,
+        };
+        let Some(job) = job else {
+            if self.medium.is_manifest_outdated() {
+                let view = self.view();
+                self.swap(view.units.to_vec(), view.checkpoint, |_| {})?;
+            }
+            self.settle_keys();
+            return Ok(RewriteProgress::default());
+        };
+        let slice = self.work(&mut writer, job, copy_bytes_max)?;
+        let left_bytes = self.outdated_bytes();
+        Ok(RewriteProgress { copied_bytes: slice.copied_bytes, left_bytes, more: true })
+    }
+
+    /// Does a slice of a rewriting.
+    fn work(
+        &self,
+        writer: &mut Writer<M>,
+        mut job: Job<M::Sink>,
+        copy_bytes_max: u64,
+    ) -> Result<Slice, StorageError> {
         let (copied_bytes, copied_all) = match job.copy(copy_bytes_max) {
             Ok(copied) => copied,
             Err(error) => {
@@ -229,12 +301,13 @@ impl<M: Medium> UnitRecords<M> {
         };
         if !copied_all {
             writer.job = Some(job);
-            return Ok(ReclaimProgress { freed_bytes: 0, copied_bytes, more: true });
+            return Ok(Slice { freed_bytes: 0, copied_bytes, done: false });
         }
         let done = job.finish(&*self.medium)?;
         let freed_bytes = self.replace(&done)?;
-        let more = plan(&self.view().units, &self.dead.lock()).is_some() || self.medium.has_garbage();
-        Ok(ReclaimProgress { freed_bytes, copied_bytes, more })
+        drop(done);
+        self.settle_keys();
+        Ok(Slice { freed_bytes, copied_bytes, done: true })
     }
 
     fn verify_unit(unit: &Arc<Unit>) -> Result<u64, StorageError> {
@@ -261,6 +334,13 @@ impl<M: Medium> UnitRecords<M> {
             None => Ok(lines as u64),
         }
     }
+}
+
+/// What a slice of a rewriting did.
+struct Slice {
+    freed_bytes: u64,
+    copied_bytes: u64,
+    done: bool,
 }
 
 /// A unit that is being written from records.
@@ -358,6 +438,15 @@ impl<M: Medium> Records for UnitRecords<M> {
     fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
         self.poison.check()?;
         self.reclaim_slice(copy_bytes_max)
+    }
+
+    fn wants_rewrite(&self) -> bool {
+        self.medium.sealing().keyring().is_some_and(|keyring| keyring.is_rewriting())
+    }
+
+    fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.poison.check()?;
+        self.rewrite_slice(copy_bytes_max)
     }
 
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {

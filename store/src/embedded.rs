@@ -1,6 +1,7 @@
 //! Opens a node in this process: the one place that chooses a backend.
 
 use crate::options::Options;
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{self, SegmentStore};
 use coffer_core::Error;
 use coffer_core::node::{Node, NodeConfig};
@@ -24,7 +25,7 @@ pub(crate) fn open_directory(dir: &Path, options: &Options) -> Result<Node, Erro
 
 /// Opens the medium of the store in `dir`, without a node.
 pub(crate) fn open_segments(dir: &Path, create: bool) -> Result<SegmentStore, Error> {
-    Ok(SegmentStore::open(dir, segment::Options { create, ..Default::default() })?)
+    Ok(SegmentStore::open(dir, AtRest::Unsealed, segment::Options { create, ..Default::default() })?)
 }
 
 /// Opens a new store in memory.

@@ -2,12 +2,12 @@
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
-//! | 0 | 8 | magic: `COFFERLG` log, `COFFERRS` records, `COFFERMF` manifest, `COFFERSL` and `COFFERSS` SQLite |
+//! | 0 | 8 | magic: `COFFERLG` log, `COFFERRS` records, `COFFERMF` manifest, `COFFERKR` keyring, `COFFERSL` and `COFFERSS` SQLite |
 //! | 8 | 4 | format version, 1 |
 //! | 12 | 4 | CRC-32C of bytes 0 to 12: the version can be trusted whatever the rest looks like |
 //! | 16 | 16 | store id |
-//! | 32 | 8 | file id (of a manifest: its generation) |
-//! | 40 | 1 | file kind: 1 log, 2 records, 3 manifest, 4 log in SQLite, 5 records in SQLite |
+//! | 32 | 8 | file id (of a manifest or keyring: its generation) |
+//! | 40 | 1 | file kind: 1 log, 2 records, 3 manifest, 4 log in SQLite, 5 records in SQLite, 6 keyring |
 //! | 41 | 1 | algorithm of [`crate::seal`] |
 //! | 42 | 2 | zero |
 //! | 44 | 4 | data-key id |
@@ -20,7 +20,8 @@
 //! Integers are little-endian. The first 16 bytes mean the same in every format version.
 
 use super::wire::Reader;
-use crate::seal::{Algorithm, Nonce, Place, SealedFile, Sealer, Tag};
+use crate::seal::{Algorithm, Nonce, Place, SealRefused, SealedFile, Sealer, Tag};
+use std::fmt;
 
 pub(crate) const HEADER_BYTES: usize = 512;
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -39,6 +40,7 @@ pub(crate) enum FileKind {
     Manifest = 3,
     SqliteLog = 4,
     SqliteState = 5,
+    Keyring = 6,
 }
 
 impl FileKind {
@@ -49,6 +51,7 @@ impl FileKind {
             Self::Manifest => b"COFFERMF",
             Self::SqliteLog => b"COFFERSL",
             Self::SqliteState => b"COFFERSS",
+            Self::Keyring => b"COFFERKR",
         }
     }
 }
@@ -60,6 +63,21 @@ pub(crate) enum HeaderFault {
     Version(u32),
     /// It is damaged, torn, or was never written. Names what is wrong.
     Damaged(&'static str),
+    /// It is whole, but was not written at this place with this key.
+    Broken,
+    /// The file cannot belong to the store as it was opened.
+    Refused(SealRefused),
+}
+
+impl fmt::Display for HeaderFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "format version {version}"),
+            Self::Damaged(found) => f.write_str(found),
+            Self::Broken => f.write_str("a header with a wrong tag"),
+            Self::Refused(refused) => refused.fmt(f),
+        }
+    }
 }
 
 /// A header that was read and verified.
@@ -105,8 +123,14 @@ pub(crate) fn seal_header(
     (block, tag)
 }
 
-/// Checks the block that stands at `offset` of a file of this kind.
-pub(crate) fn open_header(block: &[u8], kind: FileKind, offset: u64) -> Result<Header, HeaderFault> {
+/// Checks the block that stands at `offset` of a file of this kind. `sealer_of` makes the sealer of the file that the
+/// header describes.
+pub(crate) fn open_header(
+    block: &[u8],
+    kind: FileKind,
+    offset: u64,
+    sealer_of: impl FnOnce(SealedFile) -> Result<Sealer, SealRefused>,
+) -> Result<Header, HeaderFault> {
     let block: [u8; HEADER_BYTES] =
         block.try_into().map_err(|_| HeaderFault::Damaged("file is shorter than its header"))?;
     let mut reader = Reader::new(&block);
@@ -134,15 +158,13 @@ pub(crate) fn open_header(block: &[u8], kind: FileKind, offset: u64) -> Result<H
         return Err(HeaderFault::Damaged("file kind and magic disagree"));
     }
     let algorithm = Algorithm::from_id(algorithm).ok_or(HeaderFault::Damaged("unknown sealing algorithm"))?;
-    let sealer =
-        Sealer::new(SealedFile { store_id, file_id, kind: stored_kind, algorithm, data_key_id, salt });
+    let file = SealedFile { store_id, file_id, kind: stored_kind, algorithm, data_key_id, salt };
+    let sealer = sealer_of(file).map_err(HeaderFault::Refused)?;
     let mut rest = Reader::new(&block[NONCE..CHECKSUM]);
     let (Ok(nonce), Ok(tag)) = (rest.array(), rest.array()) else {
         return Err(HeaderFault::Damaged("header is cut"));
     };
-    sealer
-        .unseal(place(offset), &nonce, &block[..NONCE], &mut [], &tag)
-        .map_err(|_| HeaderFault::Damaged("wrong header tag"))?;
+    sealer.unseal(place(offset), &nonce, &block[..NONCE], &mut [], &tag).map_err(|_| HeaderFault::Broken)?;
     Ok(Header { sealer, tag, block })
 }
 
@@ -156,6 +178,7 @@ fn kind_of(stored: u8) -> FileKind {
         2 => FileKind::Records,
         4 => FileKind::SqliteLog,
         5 => FileKind::SqliteState,
+        6 => FileKind::Keyring,
         _ => FileKind::Manifest,
     }
 }
@@ -166,7 +189,7 @@ mod tests {
     use crate::seal::SALT_BYTES;
 
     fn sealer() -> Sealer {
-        Sealer::new(SealedFile {
+        Sealer::unsealed(SealedFile {
             store_id: [1; 16],
             file_id: 2,
             kind: FileKind::Log as u8,
@@ -176,23 +199,24 @@ mod tests {
         })
     }
 
+    fn open(block: &[u8], kind: FileKind, offset: u64) -> Result<Header, HeaderFault> {
+        open_header(block, kind, offset, |file| Ok(Sealer::unsealed(file)))
+    }
+
     #[test]
     fn every_flipped_bit_is_found() {
         let (block, tag) = seal_header(&sealer(), 0, [4; 12], b"fields");
-        let Ok(header) = open_header(&block, FileKind::Log, 0) else { panic!("an intact header opens") };
+        let Ok(header) = open(&block, FileKind::Log, 0) else { panic!("an intact header opens") };
         assert_eq!(header.fields().take(6), Ok(&b"fields"[..]));
         assert_eq!(header.tag, tag);
         assert_eq!(header.sealer.file(), sealer().file());
         for bit in 0..block.len() * 8 {
             let mut rotten = block;
             rotten[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                matches!(open_header(&rotten, FileKind::Log, 0), Err(HeaderFault::Damaged(_))),
-                "bit {bit}"
-            );
+            assert!(matches!(open(&rotten, FileKind::Log, 0), Err(HeaderFault::Damaged(_))), "bit {bit}");
         }
-        assert!(open_header(&block, FileKind::Log, 2048).is_err(), "a header is bound to its offset");
-        assert!(open_header(&block, FileKind::Records, 0).is_err());
+        assert!(open(&block, FileKind::Log, 2048).is_err(), "a header is bound to its offset");
+        assert!(open(&block, FileKind::Records, 0).is_err());
     }
 
     #[test]
@@ -201,6 +225,6 @@ mod tests {
         block[8] = 2;
         let prelude = crc32c::crc32c(&block[..12]);
         block[12..16].copy_from_slice(&prelude.to_le_bytes());
-        assert_eq!(open_header(&block, FileKind::Log, 0).err(), Some(HeaderFault::Version(2)));
+        assert_eq!(open(&block, FileKind::Log, 0).err(), Some(HeaderFault::Version(2)));
     }
 }

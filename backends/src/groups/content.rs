@@ -52,6 +52,12 @@ impl<A: GroupAt> Content<A> {
         Self { state, ..Self::default() }
     }
 
+    /// Becomes `content`, which has the same entries or more in other groups. A reader that is at work ends early.
+    pub(crate) fn replace(&mut self, content: Self) {
+        let truncations = self.truncations + 1;
+        *self = Self { truncations, ..content };
+    }
+
     /// Takes a step that the group `at` holds.
     pub(crate) fn step(&mut self, step: &Step, at: &A) {
         match step {

@@ -18,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -216,6 +217,27 @@ impl SimDisk {
     /// Another disk that holds and waits for the same. Handles stay with the disk that they were opened on.
     pub fn fork(&self) -> Self {
         Self { disk: Arc::new(Mutex::new(self.disk.lock().clone())) }
+    }
+
+    /// A copy of the disk as a reader sees it now, with random bytes of its own: a machine that was copied while it was
+    /// off.
+    pub fn copy(&self, seed: u64) -> Self {
+        let disk = self.disk.lock();
+        let inode = |(id, inode): (&u64, &Inode)| {
+            let (seen, durable) = (inode.seen.clone(), inode.seen.clone());
+            (*id, Inode { seen, durable, ..Inode::default() })
+        };
+        let copy = Disk {
+            inodes: disk.inodes.iter().map(inode).collect(),
+            next_inode: disk.next_inode,
+            names: disk.names.clone(),
+            durable_names: disk.names.clone(),
+            directories: disk.directories.clone(),
+            durable_directories: disk.directories.clone(),
+            random: Random(seed),
+            ..Disk::default()
+        };
+        Self { disk: Arc::new(Mutex::new(copy)) }
     }
 
     /// Sum of the lengths of all files.
@@ -577,6 +599,10 @@ impl Io for SimDisk {
         disk.locks.insert(path.to_owned());
         let guard = SimLock { disk: self.disk.clone(), path: path.to_owned(), life: disk.life };
         Ok(LockAttempt::Held(Box::new(guard)))
+    }
+
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000)
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {

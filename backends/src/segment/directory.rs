@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `LOCK` | locked while the store is open; holds the owner's process id |
 //! | `manifest.a`, `manifest.b` | the two slots of the manifest |
+//! | `keyring.a`, `keyring.b`, `keyring.<id>.new` | the data keys; see [`crate::seal`] |
 //! | `<id>.log` | log files |
 //! | `<id>.spare` | log files in waiting: filled before, their content means nothing |
 //! | `<id>.records` | record files |

@@ -10,6 +10,8 @@
 //! - A file of an earlier process life is never appended to. Opening starts a new one and copies what is in doubt.
 //! - Truncation and purge are recorded, never performed by overwriting.
 //! - A file is given back only after the watermark that makes it needless was synced.
+//! - A file is replaced before it holds a frame under a data key that is no longer the active one, and before its
+//!   nonces end.
 //!
 //! # Crash behaviour
 //! See [`recovery`]. After the first failed write or sync every later call fails: what is on the medium is unknown.
@@ -26,10 +28,10 @@ use crate::groups::content::{self, Content, Reader, assert_continues};
 use crate::groups::steps::{put_committed, put_entry, put_ops, put_purged};
 use crate::place::StoreLock;
 use crate::poison::Poison;
-use crate::seal::{Algorithm, Nonces, SealedFile, Sealer, Tag};
+use crate::seal::{Nonces, Sealing, Tag};
 use at::{FrameAt, LogFile};
 use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, StorageError};
-use frame::{BODY_BYTES_MAX, FRAME_HEADER_BYTES, FramePlace, frame_bytes};
+use frame::{BODY_BYTES_MAX, FRAME_HEADER_BYTES, FramePlace, frame_bytes_max};
 use header::{HEADER_BLOCK_BYTES, LogHeader};
 use parking_lot::RwLock;
 use pool::FilePool;
@@ -43,18 +45,31 @@ const BUFFER_KEPT_BYTES: usize = 4 << 20;
 /// Bodies that copy older content are cut at about this.
 const COPY_BODY_BYTES: usize = 1 << 20;
 
+/// Fewer nonces than this are left for the end of a file: what a file began is finished with the same counter.
+const NONCES_KEPT: u64 = 16;
+
 /// How a log is opened.
 pub(super) struct LogConfig {
-    pub(super) store_id: [u8; 16],
+    pub(super) sealing: Sealing,
     pub(super) file_bytes: u64,
     pub(super) spares_max: usize,
     pub(super) thread: bool,
     /// A log file that exists for sure, or was replaced by a newer one.
     pub(super) newest_known: u64,
+    /// A frame that was acknowledged for sure.
+    pub(super) acked_known: u64,
     /// The lowest boot number that this process may take.
     pub(super) boot_min: u64,
-    /// Is told the id of the newest log file.
-    pub(super) newest: Arc<AtomicU64>,
+    pub(super) progress: Arc<LogProgress>,
+}
+
+/// How far the log is, durably. Advanced by the log.
+#[derive(Default)]
+pub(super) struct LogProgress {
+    /// Id of the newest log file.
+    pub(super) newest_file: AtomicU64,
+    /// Sequence of the newest frame that was acknowledged.
+    pub(super) acked: AtomicU64,
 }
 
 /// The log of a [`SegmentStore`](super::SegmentStore).
@@ -89,12 +104,17 @@ impl SegmentLog {
         lock: Arc<StoreLock>,
     ) -> Result<Self, StorageError> {
         let ids: Vec<u64> = names.iter().filter(|name| name.1 == Suffix::Log).map(|name| name.0).collect();
-        let recovered = recover(&directory, &config.store_id, &ids, config.newest_known)?;
+        let recovered = recover(&directory, &config.sealing, &ids, config.newest_known, config.acked_known)?;
+        // Everything is read and right: from here on the store changes.
+        if let Some(keyring) = config.sealing.keyring() {
+            keyring.begin()?;
+        }
         let pool = FilePool::new(directory.clone(), config.file_bytes, config.spares_max, config.thread)?;
         for (id, _) in names.iter().filter(|name| name.1 == Suffix::Spare) {
             pool.adopt(&file_name(*id, Suffix::Spare))?;
         }
         let boot = recovered.boot.saturating_add(1).max(config.boot_min);
+        let nonces = config.sealing.nonces();
         let leftovers = recovered.leftovers.clone();
         let mut log = Self {
             directory,
@@ -108,7 +128,7 @@ impl SegmentLog {
             offset: 0,
             sequence: recovered.sequence,
             chain: recovered.chain,
-            nonces: Nonces::new([0; 8]),
+            nonces,
             purge_waits: false,
             buffer: Vec::new(),
             _lock: lock,
@@ -138,26 +158,21 @@ impl SegmentLog {
         let bodies = if copies_all {
             tail.iter().try_for_each(|frame| apply(&mut content, frame))?;
             *self.content.write() = content;
-            entry_bodies(&self.content)?
+            let bodies = entry_bodies(&self.content)?;
+            self.files = files;
+            return self.carry_over(bodies);
         } else {
-            *self.content.write() = content;
-            tail.into_iter().map(|frame: TailFrame| frame.body).collect()
+            tail.into_iter().map(|frame: TailFrame| frame.body).collect::<Vec<_>>()
         };
-        let state = self.content.read().state;
         // A file of which no frame counts may never have reached the medium, so nothing may depend on it.
         let mut previous_file = files.back().map_or(0, |held| held.file.id);
         let mut retired = Vec::new();
-        while let Some(held) =
-            files.pop_back_if(|held| copies_all || held.header.previous_sequence == self.sequence)
-        {
+        while let Some(held) = files.pop_back_if(|held| held.header.previous_sequence == self.sequence) {
             previous_file = held.header.previous_file;
             if held.header.previous_file != 0 {
                 self.chain = held.header.previous_chain;
             }
             retired.push(held.file);
-        }
-        if copies_all {
-            previous_file = 0;
         }
         self.files = files;
         let header = LogHeader {
@@ -166,36 +181,57 @@ impl SegmentLog {
             previous_sequence: self.sequence,
             previous_chain: if previous_file == 0 { Tag::default() } else { self.chain },
             copied_through: self.sequence + bodies.len() as u64,
-            state: if copies_all { LogState { last: state.purged, ..state } } else { state },
+            state: content.state,
         };
-        // Nobody reads before opening is done, so the runs may name the new frames only.
-        if copies_all {
-            *self.content.write() = Content::new(header.state);
-        }
-        self.start_with(header, bodies)?;
+        self.start_with(header, bodies, content)?;
         self.pool.retire(retired);
         Ok(())
     }
 
-    fn start_with(&mut self, header: LogHeader, bodies: Vec<Vec<u8>>) -> Result<(), StorageError> {
-        let room: usize = bodies.iter().map(|body| frame_bytes(body.len())).sum();
+    /// Starts a file with everything that the log holds, `bodies`, and gives back all others.
+    fn carry_over(&mut self, bodies: Vec<Vec<u8>>) -> Result<(), StorageError> {
+        let state = self.content.read().state;
+        let header = LogHeader {
+            boot: self.boot,
+            previous_file: 0,
+            previous_sequence: self.sequence,
+            previous_chain: Tag::default(),
+            copied_through: self.sequence + bodies.len() as u64,
+            state: LogState { last: state.purged, ..state },
+        };
+        let (retired, content) = (std::mem::take(&mut self.files), Content::new(header.state));
+        self.start_with(header, bodies, content)?;
+        self.purge_waits = false;
+        self.pool.retire(retired.into_iter().map(|held| held.file));
+        Ok(())
+    }
+
+    /// Starts a file with `bodies`, of which `content` knows nothing yet. Readers see it when it is synced.
+    fn start_with(
+        &mut self,
+        header: LogHeader,
+        bodies: Vec<Vec<u8>>,
+        mut content: Content<FrameAt>,
+    ) -> Result<(), StorageError> {
+        let room: usize = bodies.iter().map(|body| frame_bytes_max(body.len())).sum();
+        let committed = content.state.committed;
         let mut header = Some(self.start_file(header, (HEADER_BLOCK_BYTES + room) as u64)?);
-        let committed = self.content.read().state.committed;
-        for body in &bodies {
+        for body in bodies {
             self.begin_frame();
-            self.buffer.extend_from_slice(body);
-            let at = self.finish_frame(header.take(), false)?;
-            apply(&mut self.content.write(), &TailFrame { body: body.clone(), at })?;
+            self.buffer.extend_from_slice(&body);
+            let at = self.put_frame(header.take(), false)?;
+            apply(&mut content, &TailFrame { body, at })?;
         }
         if let Some(block) = header {
             let file = self.current()?.file.file.clone();
             file.write(&block, 0)?;
             file.sync()?;
-            self.config.newest.store(self.current()?.file.id, Ordering::Release);
+            self.config.progress.newest_file.store(self.current()?.file.id, Ordering::Release);
         }
         if let Some(committed) = committed {
-            self.content.write().committed(committed);
+            content.committed(committed);
         }
+        self.content.write().replace(content);
         Ok(())
     }
 
@@ -203,19 +239,13 @@ impl SegmentLog {
     fn start_file(&mut self, header: LogHeader, bytes: u64) -> Result<Vec<u8>, StorageError> {
         let id = self.directory.fresh_id();
         let (file, bytes) = self.pool.take(id, bytes)?;
-        let sealer = Sealer::new(SealedFile {
-            store_id: self.config.store_id,
-            file_id: id,
-            kind: FileKind::Log as u8,
-            algorithm: Algorithm::Unsealed,
-            data_key_id: 0,
-            salt: self.directory.random()?,
-        });
-        self.nonces = Nonces::new(self.directory.random()?);
+        let sealer = self.config.sealing.sealer_for_new_file(FileKind::Log as u8, id)?;
+        self.nonces = self.config.sealing.nonces();
         let mut block = vec![0; HEADER_BLOCK_BYTES];
-        self.chain = header.encode(&sealer, self.nonces.draw(), &mut block);
+        self.chain = header.encode(&sealer, self.nonces.draw()?, &mut block);
         self.offset = HEADER_BLOCK_BYTES as u64;
-        self.files.push_back(Held { file: Arc::new(LogFile { id, file, sealer, bytes }), header });
+        let file = LogFile { id, file, sealer, header_tag: self.chain, bytes };
+        self.files.push_back(Held { file: Arc::new(file), header });
         Ok(block)
     }
 
@@ -233,17 +263,21 @@ impl SegmentLog {
         self.buffer.resize(HEADER_BLOCK_BYTES + FRAME_HEADER_BYTES, 0);
     }
 
-    /// Seals the frame in the buffer and makes it durable, with the file header before it if there is one to write.
-    fn finish_frame(&mut self, header: Option<Vec<u8>>, last: bool) -> Result<FrameAt, StorageError> {
+    /// Makes the frame in the buffer durable, in a new file if need be.
+    fn finish_frame(&mut self, last: bool) -> Result<FrameAt, StorageError> {
         let body_bytes = self.buffer.len() - HEADER_BLOCK_BYTES - FRAME_HEADER_BYTES;
         assert!(body_bytes <= BODY_BYTES_MAX, "a group of {body_bytes} bytes is beyond what core may write");
-        let total = frame_bytes(body_bytes);
-        let header = match header {
-            Some(block) => Some(block),
-            None if self.offset + total as u64 > self.current()?.file.bytes => Some(self.rotate(total)?),
-            None => None,
-        };
-        self.nonces.refresh(self.directory.random()?);
+        let room = frame_bytes_max(body_bytes);
+        let file = &self.current()?.file;
+        let ended = self.offset + room as u64 > file.bytes
+            || self.nonces.left() < NONCES_KEPT
+            || self.config.sealing.is_outdated(file.sealer.file());
+        let header = if ended { Some(self.rotate(room)?) } else { None };
+        self.put_frame(header, last)
+    }
+
+    /// Seals the frame in the buffer and makes it durable, with the file header before it if there is one to write.
+    fn put_frame(&mut self, header: Option<Vec<u8>>, last: bool) -> Result<FrameAt, StorageError> {
         let file = self.current()?.file.clone();
         let place = FramePlace {
             offset: self.offset,
@@ -252,8 +286,9 @@ impl SegmentLog {
             chain: self.chain,
             last,
         };
-        let nonce = self.nonces.draw();
+        let nonce = self.nonces.draw()?;
         let tag = frame::seal_frame(&mut self.buffer, HEADER_BLOCK_BYTES, &file.sealer, &place, nonce);
+        let total = self.buffer.len() - HEADER_BLOCK_BYTES;
         match header {
             Some(block) => {
                 self.buffer[..HEADER_BLOCK_BYTES].copy_from_slice(&block);
@@ -262,7 +297,8 @@ impl SegmentLog {
             None => file.file.write(&self.buffer[HEADER_BLOCK_BYTES..], self.offset)?,
         }
         file.file.sync()?;
-        self.config.newest.store(file.id, Ordering::Release);
+        self.config.progress.newest_file.store(file.id, Ordering::Release);
+        self.config.progress.acked.store(place.sequence, Ordering::Release);
         let at = FrameAt { file, offset: self.offset, bytes: total as u32, sequence: place.sequence };
         self.offset += total as u64;
         self.sequence = place.sequence;
@@ -289,7 +325,7 @@ impl SegmentLog {
         if let Some(committed) = committed {
             put_committed(&mut self.buffer, committed);
         }
-        let at = self.finish_frame(None, false)?;
+        let at = self.finish_frame(false)?;
         {
             let mut content = self.content.write();
             ops.iter().for_each(|op| content.operation(op, &at));
@@ -305,6 +341,16 @@ impl SegmentLog {
             self.pool.prepare();
         }
         Ok(())
+    }
+
+    /// Carries what the log holds over to a file under the active data key, if any of its files is under another.
+    fn rewrite_outdated(&mut self) -> Result<(), StorageError> {
+        let outdated = |held: &Held| self.config.sealing.is_outdated(held.file.sealer.file());
+        if !self.files.iter().any(outdated) {
+            return Ok(());
+        }
+        let bodies = entry_bodies(&self.content)?;
+        self.carry_over(bodies)
     }
 
     fn put_waiting_purge(&mut self) {
@@ -332,7 +378,7 @@ impl SegmentLog {
         self.poison.check()?;
         self.begin_frame();
         self.put_waiting_purge();
-        self.finish_frame(None, true)?;
+        self.finish_frame(true)?;
         Ok(())
     }
 }
@@ -369,6 +415,12 @@ impl Log for SegmentLog {
         self.poison.check()?;
         self.purge_waits |= self.content.write().purge(up_to);
         Ok(())
+    }
+
+    fn rewrite(&mut self) -> Result<(), StorageError> {
+        self.poison.check()?;
+        let rewritten = self.rewrite_outdated();
+        self.poison.note(rewritten)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

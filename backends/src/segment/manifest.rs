@@ -7,6 +7,7 @@
 //! |---|---|
 //! | cluster id, member id | 8 bytes each, little-endian |
 //! | boot number, next file id, newest log file | numbers (LEB128) |
+//! | sequence of the newest log frame that was acknowledged | number |
 //! | checkpoint present | 1 byte |
 //! | if so: applied term, applied index | numbers |
 //! | revision, compact revision | signed numbers (zigzag) |
@@ -20,14 +21,15 @@
 //! - While a change writes one slot the other is whole, so that a torn one costs the change and nothing else.
 //!   Afterwards both say the same, so that a rotten one costs nothing.
 //! - Record files that it does not name are leftovers.
+//! - Each writing of a slot has a salt of its own. The sealers of both slots are kept, so that neither loses its key.
 
 use super::directory::{Directory, Suffix, file_name, is_missing};
 use crate::format::header::{FileKind, HEADER_BYTES, HeaderFault, open_header, seal_header};
-use crate::format::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
+use crate::format::piece::{append_piece, open_piece};
 use crate::format::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
 use crate::format::{corrupt, unknown_version};
 use crate::io::OpenMode;
-use crate::seal::{Algorithm, Nonces, Place, SealedFile, Sealer};
+use crate::seal::{Keys, Place, SealRefused, Sealer, Sealing};
 use crate::units::unit::UnitEntry;
 use bytes::Bytes;
 use coffer_core::storage::{Checkpoint, LogId, StorageError};
@@ -45,6 +47,7 @@ pub(super) struct Manifest {
     pub(super) boot: u64,
     pub(super) next_id: u64,
     pub(super) newest_log: u64,
+    pub(super) log_acked: u64,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) segments: Vec<UnitEntry>,
 }
@@ -56,6 +59,7 @@ impl Manifest {
         put_number(out, self.boot);
         put_number(out, self.next_id);
         put_number(out, self.newest_log);
+        put_number(out, self.log_acked);
         out.push(self.checkpoint.is_some().into());
         if let Some(checkpoint) = &self.checkpoint {
             put_number(out, checkpoint.applied.term);
@@ -76,6 +80,7 @@ impl Manifest {
         let mut reader = Reader::new(text);
         let (cluster_id, member_id) = (reader.u64()?, reader.u64()?);
         let (boot, next_id, newest_log) = (reader.number()?, reader.number()?, reader.number()?);
+        let log_acked = reader.number()?;
         let checkpoint = match reader.u8()? {
             0 => None,
             1 => Some(Checkpoint {
@@ -102,42 +107,38 @@ impl Manifest {
             boot,
             next_id,
             newest_log,
+            log_acked,
             checkpoint,
             segments,
         };
         Ok(ids)
     }
 
-    fn encode(&self, directory: &Directory) -> Result<Vec<u8>, StorageError> {
-        let sealer = Sealer::new(SealedFile {
-            store_id: self.store_id,
-            file_id: self.generation,
-            kind: FileKind::Manifest as u8,
-            algorithm: Algorithm::Unsealed,
-            data_key_id: 0,
-            salt: directory.random()?,
-        });
-        let mut nonces = Nonces::new(directory.random()?);
-        let header_nonce = nonces.draw();
+    fn encode(&self, sealing: &Sealing) -> Result<(Vec<u8>, Sealer), StorageError> {
+        let sealer = sealing.sealer_for_new_file(FileKind::Manifest as u8, self.generation)?;
+        let mut nonces = sealing.nonces();
+        let header_nonce = nonces.draw()?;
         let mut out = vec![0; HEADER_BYTES];
-        append_piece(&mut out, &sealer, &mut nonces, body_place(self.generation), |out| self.put(out));
+        append_piece(&mut out, &sealer, &mut nonces, body_place(self.generation), |out| self.put(out))?;
         let body_bytes = (out.len() - HEADER_BYTES) as u64;
         let (header, _) = seal_header(&sealer, 0, header_nonce, &body_bytes.to_le_bytes());
         out[..HEADER_BYTES].copy_from_slice(&header);
-        Ok(out)
+        Ok((out, sealer))
     }
 
-    fn decode(slot: &mut [u8]) -> Result<Self, HeaderFault> {
+    fn decode(slot: &mut [u8], keys: &Keys) -> Result<(Self, Sealer), HeaderFault> {
         let block = slot.get(..HEADER_BYTES).ok_or(HeaderFault::Damaged("a cut header"))?;
-        let header = open_header(block, FileKind::Manifest, 0)?;
+        let header = open_header(block, FileKind::Manifest, 0, |file| keys.sealer_of(file))?;
         let body_bytes = header.fields().u64().map_err(|_| HeaderFault::Damaged("a malformed header"))?;
         let end = usize::try_from(body_bytes).ok().and_then(|bytes| HEADER_BYTES.checked_add(bytes));
         let body =
             end.and_then(|end| slot.get_mut(HEADER_BYTES..end)).ok_or(HeaderFault::Damaged("a cut body"))?;
         let file = header.sealer.file();
-        open_piece(body, &header.sealer, body_place(file.file_id)).map_err(HeaderFault::Damaged)?;
-        Self::parse(&body[PIECE_HEADER_BYTES..], file.file_id, file.store_id)
-            .map_err(|_| HeaderFault::Damaged("a malformed body"))
+        let text =
+            open_piece(body, &header.sealer, body_place(file.file_id)).map_err(HeaderFault::Damaged)?;
+        let manifest = Self::parse(&body[text], file.file_id, file.store_id)
+            .map_err(|_| HeaderFault::Damaged("a malformed body"))?;
+        Ok((manifest, header.sealer))
     }
 }
 
@@ -149,41 +150,46 @@ fn body_place(generation: u64) -> Place {
 pub(super) struct Slots {
     /// Which slot holds the manifest in force.
     current: usize,
+    sealers: [Option<Sealer>; 2],
 }
 
 impl Slots {
     /// Reads the manifest in force; `None` if the directory has none.
-    pub(super) fn load(directory: &Directory) -> Result<Option<(Self, Manifest)>, StorageError> {
-        let mut best: Option<(Self, Manifest)> = None;
-        let mut damage = None;
+    pub(super) fn load(directory: &Directory, keys: &Keys) -> Result<Option<(Self, Manifest)>, StorageError> {
+        let mut best: Option<(usize, Manifest)> = None;
+        let mut sealers = [None, None];
+        let mut faults = Vec::new();
         for (current, name) in SLOTS.into_iter().enumerate() {
-            match read_slot(directory, name)? {
+            match read_slot(directory, name, keys)? {
                 None => {}
-                Some(Ok(manifest)) => {
-                    let newer = best.as_ref().is_none_or(|(_, best)| best.generation < manifest.generation);
-                    if newer {
-                        best = Some((Self { current }, manifest));
+                Some(Ok((manifest, sealer))) => {
+                    sealers[current] = Some(sealer);
+                    if best.as_ref().is_none_or(|(_, best)| best.generation < manifest.generation) {
+                        best = Some((current, manifest));
                     }
                 }
-                Some(Err(HeaderFault::Damaged(found))) => damage = damage.or(Some((name, found))),
                 Some(Err(HeaderFault::Version(version))) => {
                     return Err(unknown_version(&directory.file_path(name), version));
                 }
+                Some(Err(fault)) => faults.push((name, fault)),
             }
         }
-        match (best, damage) {
-            (None, Some((name, found))) => {
-                let path = directory.file_path(name);
-                Err(corrupt(&path, 0, "a manifest, here or in the other slot", found))
-            }
-            (best, _) => Ok(best),
+        match best {
+            Some((current, manifest)) => Ok(Some((Self { current, sealers }, manifest))),
+            None if faults.is_empty() => Ok(None),
+            None => Err(no_manifest(directory, &faults)),
         }
     }
 
     /// Writes the first manifest of a store: it is there as a whole or not at all.
-    pub(super) fn create(directory: &Directory, manifest: &Manifest) -> Result<Self, StorageError> {
-        replace_slot(directory, SLOTS[0], manifest)?;
-        Ok(Self { current: 0 })
+    pub(super) fn create(
+        directory: &Directory,
+        sealing: &Sealing,
+        manifest: &Manifest,
+    ) -> Result<Self, StorageError> {
+        let mut slots = Self { current: 0, sealers: [None, None] };
+        slots.replace_slot(directory, sealing, 0, manifest)?;
+        Ok(slots)
     }
 
     /// Makes `manifest` the one in force, as the first change after opening. The slot that was read may stand in a
@@ -192,41 +198,70 @@ impl Slots {
     pub(super) fn write_first(
         &mut self,
         directory: &Directory,
+        sealing: &Sealing,
         manifest: &Manifest,
     ) -> Result<(), StorageError> {
         self.current = 1 - self.current;
-        replace_slot(directory, SLOTS[self.current], manifest)?;
-        replace_slot(directory, SLOTS[1 - self.current], manifest)
+        self.replace_slot(directory, sealing, self.current, manifest)?;
+        self.replace_slot(directory, sealing, 1 - self.current, manifest)
     }
 
     /// Makes `manifest` the one in force. After an error it is unknown whether it is.
-    pub(super) fn write(&mut self, directory: &Directory, manifest: &Manifest) -> Result<(), StorageError> {
+    pub(super) fn write(
+        &mut self,
+        directory: &Directory,
+        sealing: &Sealing,
+        manifest: &Manifest,
+    ) -> Result<(), StorageError> {
         self.current = 1 - self.current;
-        write_slot(directory, SLOTS[self.current], manifest)?;
-        write_slot(directory, SLOTS[1 - self.current], manifest)
+        self.write_slot(directory, sealing, self.current, manifest)?;
+        self.write_slot(directory, sealing, 1 - self.current, manifest)
+    }
+
+    /// Whether a slot is sealed with another key than new files are.
+    pub(super) fn are_outdated(&self, sealing: &Sealing) -> bool {
+        self.sealers.iter().flatten().any(|sealer| sealing.is_outdated(sealer.file()))
+    }
+
+    fn write_slot(
+        &mut self,
+        directory: &Directory,
+        sealing: &Sealing,
+        number: usize,
+        manifest: &Manifest,
+    ) -> Result<(), StorageError> {
+        let file = directory.open(SLOTS[number], OpenMode::Write)?;
+        let (slot, sealer) = manifest.encode(sealing)?;
+        file.write(&slot, 0)?;
+        file.sync()?;
+        self.sealers[number] = Some(sealer);
+        Ok(())
+    }
+
+    fn replace_slot(
+        &mut self,
+        directory: &Directory,
+        sealing: &Sealing,
+        number: usize,
+        manifest: &Manifest,
+    ) -> Result<(), StorageError> {
+        // A name that was never used: whatever a crash keeps of older renames cannot put another file in this place.
+        let new = file_name(directory.fresh_id(), Suffix::New);
+        let file = directory.open(&new, OpenMode::Create)?;
+        let (slot, sealer) = manifest.encode(sealing)?;
+        file.write(&slot, 0)?;
+        file.sync()?;
+        directory.rename(&new, SLOTS[number])?;
+        directory.sync()?;
+        self.sealers[number] = Some(sealer);
+        Ok(())
     }
 }
 
-fn write_slot(directory: &Directory, name: &str, manifest: &Manifest) -> Result<(), StorageError> {
-    let file = directory.open(name, OpenMode::Write)?;
-    file.write(&manifest.encode(directory)?, 0)?;
-    file.sync()
-}
+/// A slot that is there: what it says, or why it says nothing.
+type SlotRead = Result<(Manifest, Sealer), HeaderFault>;
 
-fn replace_slot(directory: &Directory, name: &str, manifest: &Manifest) -> Result<(), StorageError> {
-    // A name that was never used: whatever a crash keeps of older renames cannot put another file in this place.
-    let new = file_name(directory.fresh_id(), Suffix::New);
-    let file = directory.open(&new, OpenMode::Create)?;
-    file.write(&manifest.encode(directory)?, 0)?;
-    file.sync()?;
-    directory.rename(&new, name)?;
-    directory.sync()
-}
-
-fn read_slot(
-    directory: &Directory,
-    name: &str,
-) -> Result<Option<Result<Manifest, HeaderFault>>, StorageError> {
+fn read_slot(directory: &Directory, name: &str, keys: &Keys) -> Result<Option<SlotRead>, StorageError> {
     let file = match directory.open(name, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if is_missing(&error) => return Ok(None),
@@ -235,5 +270,21 @@ fn read_slot(
     let mut slot = vec![0; file.len()? as usize];
     let found = file.read(&mut slot, 0)?;
     slot.truncate(found);
-    Ok(Some(Manifest::decode(&mut slot)))
+    Ok(Some(Manifest::decode(&mut slot, keys)))
+}
+
+fn no_manifest(directory: &Directory, faults: &[(&str, HeaderFault)]) -> StorageError {
+    let refused = |(_, fault): &(&str, HeaderFault)| match fault {
+        HeaderFault::Refused(refused) => Some(*refused),
+        _ => None,
+    };
+    // A store that was opened in the wrong way says so, whatever else is wrong.
+    match (faults.iter().find_map(refused), faults.first()) {
+        (Some(refused @ (SealRefused::Sealed | SealRefused::InTheClear)), _) => refused.at(directory.path()),
+        (_, first) => {
+            let (name, found) =
+                first.map_or((SLOTS[0], String::new()), |(name, fault)| (*name, fault.to_string()));
+            corrupt(&directory.file_path(name), 0, "a manifest, here or in the other slot", found)
+        }
+    }
 }

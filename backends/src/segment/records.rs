@@ -13,19 +13,20 @@
 //! - A file that was replaced is unlinked at once; readers hold it open until they are done.
 
 use super::directory::{Directory, StoreFile, Suffix, file_name, is_missing};
+use super::log::LogProgress;
 use super::manifest::{Manifest, Slots};
 use crate::format::corrupt;
 use crate::format::header::{FileKind, HEADER_BYTES, open_header, seal_header};
 use crate::format::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
 use crate::format::wire::Reader;
 use crate::io::OpenMode;
-use crate::seal::{Algorithm, Nonces, Place, SealedFile, Sealer, Tag};
+use crate::seal::{Nonces, Place, SealedFile, Sealer, Sealing, Tag};
 use crate::units::codec::FOOTER_PIECE;
 use crate::units::medium::Medium;
 use crate::units::unit::{Pieces, Sink, Unit, UnitEntry};
 use coffer_core::storage::{Checkpoint, ReclaimProgress, StorageError};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 const WRITE_BYTES: usize = 1 << 20;
@@ -35,26 +36,27 @@ const TRAILER_MAGIC: &[u8; 8] = b"CFRSEND1";
 /// The record files of a store, and its manifest.
 pub(super) struct RecordFiles {
     directory: Arc<Directory>,
-    store_id: [u8; 16],
+    sealing: Sealing,
     manifest: Mutex<(Slots, Manifest)>,
-    /// The newest log file, to be named in the manifest.
-    newest_log: Arc<AtomicU64>,
+    /// How far the log is, to be named in the manifest.
+    log: Arc<LogProgress>,
 }
 
 impl RecordFiles {
     pub(super) fn new(
         directory: Arc<Directory>,
+        sealing: Sealing,
         slots: Slots,
         manifest: Manifest,
-        newest_log: Arc<AtomicU64>,
+        log: Arc<LogProgress>,
     ) -> Self {
-        Self { directory, store_id: manifest.store_id, manifest: Mutex::new((slots, manifest)), newest_log }
+        Self { directory, sealing, manifest: Mutex::new((slots, manifest)), log }
     }
 
     /// Opens the files that the manifest names.
     pub(super) fn open_units(&self) -> Result<Vec<Arc<Unit>>, StorageError> {
         let entries = self.manifest.lock().1.segments.clone();
-        let open = |entry: &UnitEntry| open_file(&self.directory, &self.store_id, *entry).map(Arc::new);
+        let open = |entry: &UnitEntry| open_file(&self.directory, &self.sealing, *entry).map(Arc::new);
         entries.iter().map(open).collect()
     }
 
@@ -62,7 +64,7 @@ impl RecordFiles {
     pub(super) fn begin(&self, boot: u64) -> Result<(), StorageError> {
         let (slots, current) = &mut *self.manifest.lock();
         let manifest = self.next_manifest(Manifest { boot, ..current.clone() });
-        slots.write_first(&self.directory, &manifest)?;
+        slots.write_first(&self.directory, &self.sealing, &manifest)?;
         *current = manifest;
         Ok(())
     }
@@ -82,7 +84,8 @@ impl RecordFiles {
         Manifest {
             generation: manifest.generation + 1,
             next_id: self.directory.next_id(),
-            newest_log: self.newest_log.load(Ordering::Acquire).max(manifest.newest_log),
+            newest_log: self.log.newest_file.load(Ordering::Acquire).max(manifest.newest_log),
+            log_acked: self.log.acked.load(Ordering::Acquire).max(manifest.log_acked),
             ..manifest
         }
     }
@@ -92,7 +95,15 @@ impl Medium for RecordFiles {
     type Sink = FileSink;
 
     fn begin_unit(&self) -> Result<FileSink, StorageError> {
-        FileSink::create(&self.directory, self.store_id)
+        FileSink::create(&self.directory, &self.sealing)
+    }
+
+    fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+
+    fn is_manifest_outdated(&self) -> bool {
+        self.manifest.lock().0.are_outdated(&self.sealing)
     }
 
     fn settle(&self) -> Result<(), StorageError> {
@@ -104,7 +115,7 @@ impl Medium for RecordFiles {
         let segments = units.iter().map(|unit| unit.entry).collect();
         let changed = Manifest { segments, checkpoint: checkpoint.cloned(), ..current.clone() };
         let manifest = self.next_manifest(changed);
-        slots.write(&self.directory, &manifest)?;
+        slots.write(&self.directory, &self.sealing, &manifest)?;
         *current = manifest;
         Ok(())
     }
@@ -131,7 +142,7 @@ impl Medium for RecordFiles {
 }
 
 /// Opens a file that the manifest names.
-fn open_file(directory: &Directory, store_id: &[u8; 16], entry: UnitEntry) -> Result<Unit, StorageError> {
+fn open_file(directory: &Directory, sealing: &Sealing, entry: UnitEntry) -> Result<Unit, StorageError> {
     let name = file_name(entry.id, Suffix::Records);
     let file = directory.open(&name, OpenMode::Read).map_err(|error| match is_missing(&error) {
         true => {
@@ -149,10 +160,9 @@ fn open_file(directory: &Directory, store_id: &[u8; 16], entry: UnitEntry) -> Re
     }
     let mut block = [0; HEADER_BYTES];
     file.read_exact(&mut block, 0)?;
-    let header = open_header(&block, FileKind::Records, 0)
-        .map_err(|_| file.corrupt(0, "a record file header", "a damaged one"))?;
-    let sealed = header.sealer.file();
-    if sealed.file_id != entry.id || sealed.store_id != *store_id {
+    let header = open_header(&block, FileKind::Records, 0, |file| sealing.sealer_of(file))
+        .map_err(|fault| file.corrupt(0, "a record file header", fault.to_string()))?;
+    if header.sealer.file().file_id != entry.id {
         return Err(file.corrupt(0, "the header of this file", "that of another"));
     }
     open_footer(file, header.sealer, entry)
@@ -167,7 +177,7 @@ fn open_footer(file: StoreFile, sealer: Sealer, entry: UnitEntry) -> Result<Unit
     };
     let mut footer = vec![0; bytes];
     file.read_exact(&mut footer, offset)?;
-    open_piece(&mut footer, &sealer, footer_place(offset))
+    let text = open_piece(&mut footer, &sealer, footer_place(offset))
         .map_err(|found| file.corrupt(offset, "a record file footer", found))?;
     if footer[24..40] != entry.footer_tag {
         return Err(file.corrupt(offset, "the footer that the manifest names", "another"));
@@ -179,7 +189,7 @@ fn open_footer(file: StoreFile, sealer: Sealer, entry: UnitEntry) -> Result<Unit
         at
     };
     let pieces = Box::new(FilePieces { file: file.clone(), sealer });
-    Unit::new(entry, &footer[PIECE_HEADER_BYTES..], pieces, place)
+    Unit::new(entry, &footer[text], pieces, place)
         .map_err(|_| file.corrupt(offset, "a record file footer", "a malformed one"))
 }
 
@@ -226,18 +236,11 @@ pub(super) struct FileSink {
 }
 
 impl FileSink {
-    fn create(directory: &Directory, store_id: [u8; 16]) -> Result<Self, StorageError> {
+    fn create(directory: &Directory, sealing: &Sealing) -> Result<Self, StorageError> {
         let id = directory.fresh_id();
-        let sealer = Sealer::new(SealedFile {
-            store_id,
-            file_id: id,
-            kind: FileKind::Records as u8,
-            algorithm: Algorithm::Unsealed,
-            data_key_id: 0,
-            salt: directory.random()?,
-        });
-        let mut nonces = Nonces::new(directory.random()?);
-        let (header, _) = seal_header(&sealer, 0, nonces.draw(), &[]);
+        let sealer = sealing.sealer_for_new_file(FileKind::Records as u8, id)?;
+        let mut nonces = sealing.nonces();
+        let (header, _) = seal_header(&sealer, 0, nonces.draw()?, &[]);
         let file = directory.open(&file_name(id, Suffix::Records), OpenMode::Create)?;
         Ok(Self { id, file, sealer, nonces, written: 0, buffer: header.to_vec() })
     }
@@ -259,6 +262,10 @@ impl Sink for FileSink {
         self.written + self.buffer.len() as u64
     }
 
+    fn sealed(&self) -> &SealedFile {
+        self.sealer.file()
+    }
+
     fn put(
         &mut self,
         kind: u8,
@@ -268,7 +275,7 @@ impl Sink for FileSink {
         let start = self.buffer.len();
         let offset = self.bytes();
         let place = Place { kind, offset, sequence: number };
-        append_piece(&mut self.buffer, &self.sealer, &mut self.nonces, place, fill);
+        append_piece(&mut self.buffer, &self.sealer, &mut self.nonces, place, fill)?;
         let bytes = (self.buffer.len() - start) as u32;
         if self.buffer.len() >= WRITE_BYTES {
             self.write()?;
@@ -281,7 +288,7 @@ impl Sink for FileSink {
         let offset = self.bytes();
         append_piece(&mut self.buffer, &self.sealer, &mut self.nonces, footer_place(offset), |out| {
             out.extend_from_slice(footer);
-        });
+        })?;
         let footer_tag: Tag =
             self.buffer[start + 24..start + PIECE_HEADER_BYTES].try_into().unwrap_or_default();
         let mut trailer = [0; TRAILER_BYTES];

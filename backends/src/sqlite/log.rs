@@ -31,14 +31,13 @@
 use super::database::Database;
 use super::sealed::Sealed;
 use crate::format::header::FileKind;
-use crate::format::piece::PIECE_HEADER_BYTES;
 use crate::format::wire::{Malformed, Reader as WireReader, put_number};
 use crate::groups::content::{Content, GroupAt, Reader, assert_continues};
 use crate::groups::steps::{Step, each_step, entries_of, put_committed, put_ops};
 use crate::io::Io;
 use crate::place::StoreLock;
 use crate::poison::Poison;
-use crate::seal::Place;
+use crate::seal::{Keys, Place};
 use bytes::Bytes;
 use coffer_core::storage::{HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
 use parking_lot::RwLock;
@@ -162,8 +161,8 @@ impl GroupAt for Row {
             Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
         })?;
         let Some((sealed, mut piece)) = row else { return Ok(None) };
-        self.groups.sealed.open(sealed, group_place(self.sequence), &mut piece)?;
-        let body = Bytes::from(piece).slice(PIECE_HEADER_BYTES..);
+        let text = self.groups.sealed.open(sealed, group_place(self.sequence), &mut piece)?;
+        let body = Bytes::from(piece).slice(text);
         let malformed = |_| self.groups.database.corrupt(self.name(), "malformed log operations");
         entries_of(&body, &indexes).map(Some).map_err(malformed)
     }
@@ -207,11 +206,12 @@ impl SqliteLog {
     /// Reads the log of the store `store_id`. Changes nothing before [`begin`](Self::begin).
     pub(super) fn load(
         database: Arc<Database>,
+        keys: Keys,
         store_id: [u8; 16],
         io: Arc<dyn Io>,
         lock: Arc<StoreLock>,
     ) -> Result<Self, StorageError> {
-        let sealed = Sealed::load(database.clone(), io.clone(), FileKind::SqliteLog, Some(store_id))?;
+        let sealed = Sealed::load(database.clone(), keys, io.clone(), FileKind::SqliteLog, Some(store_id))?;
         let sql = "SELECT generation, sealed, piece FROM base WHERE id = ?1";
         let row = database.read_row(sql, 1, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let (generation, file, piece): (i64, i64, Vec<u8>) =

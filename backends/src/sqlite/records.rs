@@ -25,7 +25,7 @@ use crate::format::header::FileKind;
 use crate::format::piece::PIECE_HEADER_BYTES;
 use crate::format::wire::Malformed;
 use crate::io::Io;
-use crate::seal::{Place, Sealer, Tag};
+use crate::seal::{Keys, Place, SealedFile, Sealer, Sealing, Tag};
 use crate::units::codec::{BOX_PIECE, FOOTER_PIECE};
 use crate::units::medium::Medium;
 use crate::units::unit::{Pieces, Sink, Unit, UnitEntry};
@@ -85,8 +85,8 @@ struct InForce {
 
 impl RecordRows {
     /// Reads the manifest. Changes nothing before [`begin`](Self::begin).
-    pub(super) fn load(database: Arc<Database>, io: Arc<dyn Io>) -> Result<Self, StorageError> {
-        let sealed = Sealed::load(database.clone(), io.clone(), FileKind::SqliteState, None)?;
+    pub(super) fn load(database: Arc<Database>, keys: Keys, io: Arc<dyn Io>) -> Result<Self, StorageError> {
+        let sealed = Sealed::load(database.clone(), keys, io.clone(), FileKind::SqliteState, None)?;
         let (generation, text) = manifest_row(&database, &sealed, UNITS_ROW)?;
         let malformed = |what: &str| {
             let what = what.to_owned();
@@ -134,13 +134,13 @@ impl RecordRows {
             .database
             .read_row(sql, entry.id as i64, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
         let (file, mut footer) = row.ok_or_else(|| self.database.corrupt(name(), "no such row"))?;
-        self.sealed.open(file, footer_place(entry.id), &mut footer)?;
+        let text = self.sealed.open(file, footer_place(entry.id), &mut footer)?;
         if footer[24..PIECE_HEADER_BYTES] != entry.footer_tag {
             return Err(self.database.corrupt(name(), "another"));
         }
         let pieces = RowPieces { database: self.database.clone(), sealer: self.sealed.sealer(file)? };
         let place = |_, number, _| entry.id << NUMBER_BITS | number;
-        Unit::new(entry, &footer[PIECE_HEADER_BYTES..], Box::new(pieces), place)
+        Unit::new(entry, &footer[text], Box::new(pieces), place)
             .map_err(|_| self.database.corrupt(name(), "a malformed one"))
     }
 
@@ -299,6 +299,15 @@ impl Medium for RecordRows {
         })
     }
 
+    fn sealing(&self) -> &Sealing {
+        self.sealed.sealing()
+    }
+
+    /// Its two rows are written anew at the end of every rewriting.
+    fn is_manifest_outdated(&self) -> bool {
+        self.sealing().keyring().is_some()
+    }
+
     fn settle(&self) -> Result<(), StorageError> {
         Ok(())
     }
@@ -415,6 +424,10 @@ impl Sink for RowSink {
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn sealed(&self) -> &SealedFile {
+        self.writing.sealer().file()
     }
 
     fn put(

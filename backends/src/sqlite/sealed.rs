@@ -11,60 +11,48 @@
 
 use super::database::Database;
 use crate::format::header::{FileKind, HeaderFault, open_header, seal_header};
-use crate::format::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
+use crate::format::piece::{append_piece, open_piece};
 use crate::format::unknown_version;
 use crate::io::Io;
-use crate::place::random;
-use crate::seal::{Algorithm, Nonces, Place, SealedFile, Sealer};
+use crate::seal::{Keys, Nonces, Place, SealRefused, Sealer, Sealing};
 use coffer_core::storage::StorageError;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The table of sealed files, in both databases.
 pub(super) const SEALED_FILES: &str =
     "CREATE TABLE sealed_files(id INTEGER PRIMARY KEY, header BLOB NOT NULL) STRICT";
 
-/// Pieces that one sealed file takes. Its nonces would do for twice as many.
-const PIECES_MAX: u64 = 1 << 31;
+/// A sealed file takes no more pieces once it has no more nonces than this: half of them are never used.
+const NONCES_KEPT: u64 = 1 << 31;
 
 /// The sealed files of a database.
 pub(super) struct Sealed {
     database: Arc<Database>,
-    io: Arc<dyn Io>,
+    sealing: Sealing,
     kind: FileKind,
-    store_id: [u8; 16],
     files: RwLock<BTreeMap<u64, Sealer>>,
     current: Mutex<Option<Arc<Writing>>>,
 }
 
 /// A sealed file that blobs are written to.
 pub(super) struct Writing {
-    io: Arc<dyn Io>,
-    database: Arc<Database>,
     id: u64,
     sealer: Sealer,
-    nonces: Mutex<(Nonces, u64)>,
+    nonces: Mutex<Nonces>,
 }
 
 /// Makes the row of a sealed file: its sealer, the header, and its nonces after the header's.
 pub(super) fn new_file(
     kind: FileKind,
-    store_id: [u8; 16],
+    sealing: &Sealing,
     id: u64,
-    database: &std::path::Path,
-    io: &dyn Io,
 ) -> Result<(Sealer, Vec<u8>, Nonces), StorageError> {
-    let sealer = Sealer::new(SealedFile {
-        store_id,
-        file_id: id,
-        kind: kind as u8,
-        algorithm: Algorithm::Unsealed,
-        data_key_id: 0,
-        salt: random(database, io)?,
-    });
-    let mut nonces = Nonces::new(random(database, io)?);
-    let (header, _) = seal_header(&sealer, 0, nonces.draw(), &[]);
+    let sealer = sealing.sealer_for_new_file(kind as u8, id)?;
+    let mut nonces = sealing.nonces();
+    let (header, _) = seal_header(&sealer, 0, nonces.draw()?, &[]);
     Ok((sealer, header.to_vec(), nonces))
 }
 
@@ -72,6 +60,7 @@ impl Sealed {
     /// Reads the sealed files of a database, which must be of the store `store_id` if one is given.
     pub(super) fn load(
         database: Arc<Database>,
+        keys: Keys,
         io: Arc<dyn Io>,
         kind: FileKind,
         store_id: Option<[u8; 16]>,
@@ -84,11 +73,13 @@ impl Sealed {
         let mut files = BTreeMap::new();
         let mut of_store = store_id;
         for (id, header) in rows {
-            let header = open_header(&header, kind, 0).map_err(|fault| match fault {
+            let opened = open_header(&header, kind, 0, |file| keys.sealer_of(file));
+            let header = opened.map_err(|fault| match fault {
                 HeaderFault::Version(version) => unknown_version(database.path(), version),
-                HeaderFault::Damaged(found) => {
-                    database.corrupt(format!("the header of sealed file {id}"), found)
+                HeaderFault::Refused(refused @ (SealRefused::Sealed | SealRefused::InTheClear)) => {
+                    refused.at(database.path())
                 }
+                fault => database.corrupt(format!("the header of sealed file {id}"), fault.to_string()),
             })?;
             let file = header.sealer.file();
             if file.file_id != id as u64 || *of_store.get_or_insert(file.store_id) != file.store_id {
@@ -99,35 +90,37 @@ impl Sealed {
         let Some(store_id) = of_store else {
             return Err(database.corrupt("a sealed file", "none"));
         };
-        Ok(Self { database, io, kind, store_id, files: RwLock::new(files), current: Mutex::default() })
+        let sealing = Sealing::new(store_id, keys, io, database.path());
+        Ok(Self { database, sealing, kind, files: RwLock::new(files), current: Mutex::default() })
     }
 
     pub(super) fn store_id(&self) -> [u8; 16] {
-        self.store_id
+        *self.sealing.store_id()
     }
 
-    /// The sealed file that blobs are written to now. Begins one if there is none, or the last one is used up.
+    pub(super) fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+
+    /// The sealed file that blobs are written to now. Begins one if there is none, or the last one is used up or
+    /// under a data key that was replaced.
     pub(super) fn current(&self) -> Result<Arc<Writing>, StorageError> {
         let mut current = self.current.lock();
-        if let Some(writing) = current.as_ref().filter(|writing| writing.nonces.lock().1 < PIECES_MAX) {
+        let usable = |writing: &&Arc<Writing>| {
+            writing.nonces.lock().left() > NONCES_KEPT && !self.sealing.is_outdated(writing.sealer.file())
+        };
+        if let Some(writing) = current.as_ref().filter(usable) {
             return Ok(writing.clone());
         }
         let id = self.files.read().last_key_value().map_or(1, |(id, _)| id + 1);
-        let (sealer, header, nonces) =
-            new_file(self.kind, self.store_id, id, self.database.path(), &*self.io)?;
+        let (sealer, header, nonces) = new_file(self.kind, &self.sealing, id)?;
         self.database.transaction(|connection| {
             connection
                 .prepare_cached("INSERT INTO sealed_files(id, header) VALUES(?1, ?2)")?
                 .execute((id as i64, header.as_slice()))
         })?;
         self.files.write().insert(id, sealer.clone());
-        let writing = Writing {
-            io: self.io.clone(),
-            database: self.database.clone(),
-            id,
-            sealer,
-            nonces: Mutex::new((nonces, 0)),
-        };
+        let writing = Writing { id, sealer, nonces: Mutex::new(nonces) };
         Ok(current.insert(Arc::new(writing)).clone())
     }
 
@@ -137,8 +130,8 @@ impl Sealed {
         sealer.ok_or_else(|| self.database.corrupt(format!("sealed file {id}"), "none"))
     }
 
-    /// Opens a blob of sealed file `id`; returns its text behind [`PIECE_HEADER_BYTES`].
-    pub(super) fn open(&self, id: i64, place: Place, piece: &mut [u8]) -> Result<(), StorageError> {
+    /// Opens a blob of sealed file `id`; returns where its text stands.
+    pub(super) fn open(&self, id: i64, place: Place, piece: &mut [u8]) -> Result<Range<usize>, StorageError> {
         open_piece(piece, &self.sealer(id)?, place).map_err(|found| {
             self.database.corrupt(format!("piece {} of row {}", place.kind, place.offset), found)
         })
@@ -146,8 +139,9 @@ impl Sealed {
 
     /// Opens a blob and returns its text.
     pub(super) fn text(&self, id: i64, place: Place, mut piece: Vec<u8>) -> Result<Vec<u8>, StorageError> {
-        self.open(id, place, &mut piece)?;
-        Ok(piece.split_off(PIECE_HEADER_BYTES))
+        let text = self.open(id, place, &mut piece)?;
+        piece.truncate(text.end);
+        Ok(piece.split_off(text.start))
     }
 
     /// Forgets the sealed files that no row names, all of them from before this opening.
@@ -182,11 +176,7 @@ impl Writing {
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Vec<u8>, StorageError> {
         let mut piece = Vec::new();
-        let (nonces, pieces) = &mut *self.nonces.lock();
-        // A copy of a running process must not repeat a nonce.
-        nonces.refresh(random(self.database.path(), &*self.io)?);
-        *pieces += 1;
-        append_piece(&mut piece, &self.sealer, nonces, place, fill);
+        append_piece(&mut piece, &self.sealer, &mut self.nonces.lock(), place, fill)?;
         Ok(piece)
     }
 }

@@ -1,6 +1,7 @@
 //! What a medium of units can do.
 
 use super::unit::{Sink, Unit};
+use crate::seal::Sealing;
 use coffer_core::storage::{Checkpoint, ReclaimProgress, StorageError};
 use std::sync::{Arc, Weak};
 
@@ -11,6 +12,12 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
 
     /// Begins a unit. It counts for nothing before a manifest names it.
     fn begin_unit(&self) -> Result<Self::Sink, StorageError>;
+
+    /// What seals the store.
+    fn sealing(&self) -> &Sealing;
+
+    /// Whether the manifest itself is sealed with another key than new units are.
+    fn is_manifest_outdated(&self) -> bool;
 
     /// Called when units are finished and before a manifest names them.
     fn settle(&self) -> Result<(), StorageError>;

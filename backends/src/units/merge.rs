@@ -5,7 +5,6 @@
 
 use super::codec::{Line, take_line};
 use super::unit::Unit;
-use crate::format::piece::PIECE_HEADER_BYTES;
 use crate::format::wire::Reader;
 use coffer_core::revision::{LeaseId, Revision};
 use coffer_core::storage::{DirectoryEntry, StorageError};
@@ -147,11 +146,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn load(&mut self) -> Result<(), StorageError> {
-        self.unit.read_directory_block(self.next_block, &mut self.block)?;
+        let text = self.unit.read_directory_block(self.next_block, &mut self.block)?;
         self.next_block += 1;
-        let mut reader = Reader::new(&self.block[PIECE_HEADER_BYTES..]);
+        let mut reader = Reader::new(&self.block[text.clone()]);
         self.lines_left = reader.number().map_err(|_| self.malformed())?;
-        self.at = PIECE_HEADER_BYTES + reader.position();
+        self.at = text.start + reader.position();
         self.key.clear();
         Ok(())
     }

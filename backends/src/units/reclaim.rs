@@ -12,6 +12,7 @@ use super::dead::RevisionSet;
 use super::medium::Medium;
 use super::merge::{find_keys, merge};
 use super::unit::{Sink, Unit, UnitWriter};
+use crate::seal::SealedFile;
 use coffer_core::revision::Revision;
 use coffer_core::storage::StorageError;
 use std::collections::{BTreeMap, HashMap};
@@ -258,6 +259,11 @@ impl<S: Sink> Job<S> {
 
     pub(crate) fn discard<M: Medium<Sink = S>>(self, medium: &M) {
         medium.remove(self.writer.id(), Weak::new());
+    }
+
+    /// How what it writes is sealed.
+    pub(crate) fn sealed(&self) -> &SealedFile {
+        self.writer.sealed()
     }
 
     /// Copies about `bytes_max` bytes of live records. Returns how many, and whether all are copied.

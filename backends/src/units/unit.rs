@@ -14,13 +14,14 @@
 //! | each: bytes of the piece, its first key | number, length and bytes |
 
 use super::codec::{BOX_PIECE, DIRECTORY_PIECE, Line, parse_box, put_line, put_record};
-use crate::format::piece::{PIECE_HEADER_BYTES, open_piece};
+use crate::format::piece::open_piece;
 use crate::format::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
-use crate::seal::{Place, Sealer, Tag};
+use crate::seal::{Place, SealedFile, Sealer, Tag};
 use bytes::Bytes;
 use coffer_core::record::Record;
 use coffer_core::revision::Revision;
 use coffer_core::storage::{RecordBlock, StorageError};
+use std::ops::Range;
 
 const BOX_BYTES: usize = 4096;
 const DIRECTORY_BLOCK_BYTES: usize = 32 << 10;
@@ -55,6 +56,9 @@ pub(crate) trait Sink {
 
     /// What it takes on the medium so far.
     fn bytes(&self) -> u64;
+
+    /// How it is sealed.
+    fn sealed(&self) -> &SealedFile;
 
     /// Stores the next piece of this kind, its `number` counting from 0; `fill` appends its text. Returns where it
     /// stands and its length.
@@ -114,6 +118,11 @@ impl Unit {
         self.boxes.iter().map(|at| u64::from(at.bytes)).sum()
     }
 
+    /// How it is sealed.
+    pub(crate) fn sealed(&self) -> &SealedFile {
+        self.pieces.sealer().file()
+    }
+
     /// Number of the box that would hold `revision`.
     pub(crate) fn box_number(&self, revision: Revision) -> Option<usize> {
         self.boxes.partition_point(|at| at.first <= revision).checked_sub(1)
@@ -127,10 +136,9 @@ impl Unit {
         self.pieces.read(BOX_PIECE, at.offset, &mut piece)?;
         let place = Place { kind: BOX_PIECE, offset: at.offset, sequence: number as u64 };
         let wrong = |found: &str| self.pieces.corrupt(at.offset, format!("record box {number}"), found);
-        open_piece(&mut piece, self.pieces.sealer(), place).map_err(wrong)?;
+        let text = open_piece(&mut piece, self.pieces.sealer(), place).map_err(wrong)?;
         let memory_bytes = piece.len();
-        let records = parse_box(&Bytes::from(piece).slice(PIECE_HEADER_BYTES..))
-            .map_err(|_| wrong("malformed records"))?;
+        let records = parse_box(&Bytes::from(piece).slice(text)).map_err(|_| wrong("malformed records"))?;
         if records.first().map(|first| first.revision) != Some(at.first)
             || records.len() != at.records as usize
         {
@@ -140,12 +148,12 @@ impl Unit {
         Ok(RecordBlock { records, memory_bytes })
     }
 
-    /// Reads directory block `number` into `block`.
+    /// Reads directory block `number` into `block`. Returns where its text stands.
     pub(crate) fn read_directory_block(
         &self,
         number: usize,
         block: &mut Vec<u8>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<Range<usize>, StorageError> {
         let Some(at) = self.blocks.get(number) else {
             return Err(self.malformed_directory(number, "no such block"));
         };
@@ -245,6 +253,11 @@ impl<S: Sink> UnitWriter<S> {
 
     pub(crate) fn id(&self) -> u64 {
         self.sink.id()
+    }
+
+    /// How the unit is sealed.
+    pub(crate) fn sealed(&self) -> &SealedFile {
+        self.sink.sealed()
     }
 
     pub(crate) fn records(&self) -> u64 {

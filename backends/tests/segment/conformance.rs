@@ -1,6 +1,10 @@
-//! The storage conformance suite on the segment backend, on a simulated disk that tears and forgets.
+//! The storage conformance suite on the segment backend, on a simulated disk that tears and forgets: in the clear,
+//! and sealed. The sealed one gets a new data key at every other opening, and all that older ones sealed is carried
+//! over at once, so that every fault of the suite meets that, too.
 
+use crate::keys::sealed;
 use coffer_backends::io::{Fault as DiskFault, SimDisk};
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened};
@@ -9,11 +13,13 @@ use std::sync::Arc;
 
 struct SegmentHarness {
     disk: SimDisk,
+    sealed: bool,
+    openings: u64,
 }
 
 impl SegmentHarness {
-    fn new() -> Self {
-        Self { disk: SimDisk::new(1) }
+    fn new(sealed: bool) -> Self {
+        Self { disk: SimDisk::new(1), sealed, openings: 0 }
     }
 
     /// Everything that is stored; the lock says nothing, and its file is not ours to check.
@@ -25,7 +31,18 @@ impl SegmentHarness {
 impl Harness for SegmentHarness {
     fn open(&mut self) -> Result<Opened, StorageError> {
         let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
-        let store = SegmentStore::open_on(Path::new("/store"), options, Arc::new(self.disk.clone()))?;
+        let at_rest = if self.sealed { sealed() } else { AtRest::Unsealed };
+        let io = Arc::new(self.disk.clone());
+        let mut store = SegmentStore::open_on(Path::new("/store"), at_rest, options, io)?;
+        self.openings += 1;
+        if let Some(keyring) = &store.keyring
+            && self.openings.is_multiple_of(2)
+        {
+            keyring.rotate()?;
+            keyring.request_rewrite()?;
+            store.log.rewrite()?;
+            while store.records.rewrite(4096)?.more {}
+        }
         Ok(Opened { log: store.log, records: store.records })
     }
 
@@ -81,5 +98,10 @@ impl Harness for SegmentHarness {
 
 mod suite {
     use super::SegmentHarness;
-    coffer_core::conformance_tests!(|| Box::new(SegmentHarness::new()));
+    coffer_core::conformance_tests!(|| Box::new(SegmentHarness::new(false)));
+}
+
+mod sealed_suite {
+    use super::SegmentHarness;
+    coffer_core::conformance_tests!(|| Box::new(SegmentHarness::new(true)));
 }

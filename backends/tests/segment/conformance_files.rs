@@ -1,6 +1,7 @@
 //! The storage conformance suite on the real file system, with the thread of the store at work. Nothing can be cut or
 //! broken there; what that needs, the suite leaves out.
 
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened, SuiteConfig, run};
@@ -14,7 +15,7 @@ struct FileHarness {
 impl Harness for FileHarness {
     fn open(&mut self) -> Result<Opened, StorageError> {
         let options = Options { log_file_bytes: 64 << 10, ..Options::default() };
-        let store = SegmentStore::open(&self.directory.path().join("store"), options)?;
+        let store = SegmentStore::open(&self.directory.path().join("store"), AtRest::Unsealed, options)?;
         Ok(Opened { log: store.log, records: store.records })
     }
 

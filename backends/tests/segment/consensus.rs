@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use coffer_backends::io::SimDisk;
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::consensus::{Consensus, ConsensusConfig, Machine, conformance};
 use coffer_core::storage::{EntryKind, LogEntry, LogId, StorageError};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 fn open(disk: &SimDisk) -> SegmentStore {
     let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
-    SegmentStore::open_on(Path::new("/store"), options, Arc::new(disk.clone())).unwrap()
+    SegmentStore::open_on(Path::new("/store"), AtRest::Unsealed, options, Arc::new(disk.clone())).unwrap()
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The files of format version 1, byte by byte: what is written today, and that what was written then is read.
 //!
-//! `testdata/format-1` holds one file per stored file, as lines of an offset and 32 bytes in hexadecimal; lines of
+//! `testdata/format-1` holds a store in the clear and `testdata/format-1-sealed` a sealed one (store id: 16 bytes 3, root
+//! key: 32 bytes 7), with one file per stored file, as lines of an offset and 32 bytes in hexadecimal; lines of
 //! zeros are left out, and the first line is the length. A change there is a change of the format: it needs a new
 //! version, and `docs/formats.md` changes with it. `COFFER_BLESS=1` writes the files anew.
 
+use crate::keys::{Opening, sealed};
 use bytes::Bytes;
 use coffer_backends::io::SimDisk;
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
@@ -16,9 +19,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn open(disk: &SimDisk) -> SegmentStore {
+/// The stores that are compared: where their files are, and how they are opened.
+const KINDS: [(&str, Opening); 2] =
+    [("testdata/format-1", || AtRest::Unsealed), ("testdata/format-1-sealed", sealed)];
+
+fn open(disk: &SimDisk, at_rest: AtRest) -> SegmentStore {
     let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
-    SegmentStore::open_on(Path::new("/store"), options, Arc::new(disk.clone())).expect("it opens")
+    SegmentStore::open_on(Path::new("/store"), at_rest, options, Arc::new(disk.clone())).expect("it opens")
 }
 
 fn id(term: u64, index: u64) -> LogId {
@@ -60,9 +67,9 @@ fn checkpoint() -> Checkpoint {
 }
 
 /// A store with something of everything in it.
-fn written() -> SimDisk {
+fn written(at_rest: AtRest) -> SimDisk {
     let disk = SimDisk::new(42);
-    let mut store = open(&disk);
+    let mut store = open(&disk, at_rest);
     let hard_state = HardState { term: 2, voted_for: Some(9), vote_committed: true };
     let mut entries = log_entries();
     let last = entries.split_off(3);
@@ -72,14 +79,19 @@ fn written() -> SimDisk {
     let truncation = LogOp::Truncate { after: Some(id(2, 2)) };
     store.log.write(&[truncation, LogOp::Append(last)], Some(id(2, 2))).expect("write");
     let (records, checkpoint) = (records(), checkpoint());
-    store.records.flush(Flush { records: &records, checkpoint: &checkpoint }).expect("flush");
+    store.records.flush(Flush { records: &records[..2], checkpoint: &checkpoint }).expect("flush");
+    // A sealed store has two data keys, and files of both.
+    if let Some(keyring) = &store.keyring {
+        keyring.rotate().expect("rotate");
+    }
+    store.records.flush(Flush { records: &records[2..], checkpoint: &checkpoint }).expect("flush");
     store.log.purge(id(1, 0)).expect("purge");
     drop(store);
     disk
 }
 
-fn check(disk: &SimDisk) {
-    let store = open(disk);
+fn check(disk: &SimDisk, at_rest: AtRest) {
+    let store = open(disk, at_rest);
     let state = store.log.state();
     assert_eq!((state.purged, state.last, state.committed), (Some(id(1, 0)), Some(id(2, 3)), Some(id(2, 2))));
     assert_eq!(state.hard_state, HardState { term: 2, voted_for: Some(9), vote_committed: true });
@@ -115,8 +127,8 @@ fn check(disk: &SimDisk) {
     assert_eq!(keys, expected.map(|(key, main, bytes)| (key.to_owned(), main, bytes)));
 }
 
-fn testdata() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/format-1")
+fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn dump(bytes: &[u8]) -> String {
@@ -154,30 +166,35 @@ fn stored(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn what_is_written_is_format_1() {
-    let files = stored(&written());
-    if std::env::var_os("COFFER_BLESS").is_some() {
-        fs::remove_dir_all(testdata()).expect("remove");
-        fs::create_dir(testdata()).expect("mkdir");
-        for (name, bytes) in &files {
-            fs::write(testdata().join(format!("{name}.hex")), dump(bytes)).expect("write");
+    for (name, at_rest) in KINDS {
+        let (testdata, files) = (testdata(name), stored(&written(at_rest())));
+        if std::env::var_os("COFFER_BLESS").is_some() {
+            // It may not be there yet.
+            let _ = fs::remove_dir_all(&testdata);
+            fs::create_dir(&testdata).expect("mkdir");
+            for (name, bytes) in &files {
+                fs::write(testdata.join(format!("{name}.hex")), dump(bytes)).expect("write");
+            }
         }
-    }
-    assert_eq!(fs::read_dir(testdata()).expect("list").count(), files.len());
-    for (name, bytes) in files {
-        let expected = fs::read_to_string(testdata().join(format!("{name}.hex"))).expect("a known file");
-        assert!(dump(&bytes) == expected, "{name} is not what format version 1 says");
+        assert_eq!(fs::read_dir(&testdata).expect("list").count(), files.len());
+        for (file, bytes) in files {
+            let expected = fs::read_to_string(testdata.join(format!("{file}.hex"))).expect("a known file");
+            assert!(dump(&bytes) == expected, "{name}/{file} is not what format version 1 says");
+        }
     }
 }
 
 #[test]
 fn format_1_is_read() {
-    let disk = SimDisk::new(7);
-    coffer_backends::io::Io::create_dir(&disk, Path::new("/store")).expect("mkdir");
-    for file in fs::read_dir(testdata()).expect("list") {
-        let path = file.expect("list").path();
-        let name = path.file_stem().expect("a name");
-        disk.place(&Path::new("/store").join(name), &undump(&fs::read_to_string(&path).expect("read")));
+    for (name, at_rest) in KINDS {
+        let disk = SimDisk::new(7);
+        coffer_backends::io::Io::create_dir(&disk, Path::new("/store")).expect("mkdir");
+        for file in fs::read_dir(testdata(name)).expect("list") {
+            let path = file.expect("list").path();
+            let name = path.file_stem().expect("a name");
+            disk.place(&Path::new("/store").join(name), &undump(&fs::read_to_string(&path).expect("read")));
+        }
+        check(&disk, at_rest());
+        check(&disk, at_rest());
     }
-    check(&disk);
-    check(&disk);
 }

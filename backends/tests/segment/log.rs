@@ -1,6 +1,7 @@
 //! The segment log by itself: what a group costs, what a crash and a rotten bit do, and that old bytes stay dead.
 
 use coffer_backends::io::{Fault, File, Io, LockAttempt, OpenMode, RealIo, SimDisk};
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::{EntryKind, HardState, Log, LogEntry, LogId, LogOp, StorageError};
 use std::io;
@@ -17,7 +18,7 @@ fn options() -> Options {
 }
 
 fn open(disk: &SimDisk) -> Result<SegmentStore, StorageError> {
-    SegmentStore::open_on(Path::new(DIR), options(), Arc::new(disk.clone()))
+    SegmentStore::open_on(Path::new(DIR), AtRest::Unsealed, options(), Arc::new(disk.clone()))
 }
 
 fn entry(index: u64, payload: &[u8]) -> LogEntry {
@@ -146,7 +147,8 @@ fn on_a_real_file_system_a_group_is_one_write_and_one_sync() {
     // All files: a group touches no other one. The file is large enough that no other is prepared.
     let options = Options { background: false, ..Options::default() };
     let mut store =
-        SegmentStore::open_on(&directory.path().join("store"), options, Arc::new(io)).expect("open");
+        SegmentStore::open_on(&directory.path().join("store"), AtRest::Unsealed, options, Arc::new(io))
+            .expect("open");
     for index in 0..100 {
         let before = (counts.writes.load(Ordering::SeqCst), counts.syncs.load(Ordering::SeqCst));
         append(&mut *store.log, index, &[9; 300]).expect("write");
@@ -348,7 +350,7 @@ fn the_thread_of_a_store_prepares_recycles_and_ends() {
     let path = directory.path().join("store");
     let options = Options { log_file_bytes: 256 << 10, ..Options::default() };
     for round in 0..3u64 {
-        let mut store = SegmentStore::open(&path, options).expect("it opens");
+        let mut store = SegmentStore::open(&path, AtRest::Unsealed, options).expect("it opens");
         let first = store.log.state().last.map_or(0, |last| last.index + 1);
         for index in first..first + 400 {
             append(&mut *store.log, index, &[round as u8; 3000]).expect("write");

@@ -4,5 +4,8 @@ mod conformance;
 mod conformance_files;
 mod consensus;
 mod format;
+mod keys;
 mod log;
 mod open;
+mod rotation;
+mod sealed;

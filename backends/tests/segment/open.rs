@@ -1,6 +1,7 @@
 //! Opening a store: who may, what is refused, and what each refusal says.
 
 use coffer_backends::io::{Io, LockAttempt, RealIo, SimDisk};
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::StorageError;
 use std::fs;
@@ -13,14 +14,14 @@ fn options() -> Options {
 }
 
 fn refusal(path: &Path) -> StorageError {
-    SegmentStore::open(path, options()).err().expect("it is refused")
+    SegmentStore::open(path, AtRest::Unsealed, options()).err().expect("it is refused")
 }
 
 #[test]
 fn a_new_store_is_its_owners_alone() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("above/store");
-    let store = SegmentStore::open(&path, options()).expect("directories are created");
+    let store = SegmentStore::open(&path, AtRest::Unsealed, options()).expect("directories are created");
     assert_ne!(store.identity.member_id, 0);
     assert_ne!(store.identity.cluster_id, 0);
     assert_eq!(store.identity.boot, 1);
@@ -32,7 +33,7 @@ fn a_new_store_is_its_owners_alone() {
     }
     let identity = store.identity;
     drop(store);
-    let again = SegmentStore::open(&path, options()).expect("it opens again").identity;
+    let again = SegmentStore::open(&path, AtRest::Unsealed, options()).expect("it opens again").identity;
     assert_eq!(
         (again.store_id, again.cluster_id, again.member_id),
         (identity.store_id, identity.cluster_id, identity.member_id)
@@ -44,7 +45,7 @@ fn a_new_store_is_its_owners_alone() {
 fn a_store_in_use_names_its_owner_and_a_dead_owner_does_not_count() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("store");
-    let store = SegmentStore::open(&path, options()).expect("it opens");
+    let store = SegmentStore::open(&path, AtRest::Unsealed, options()).expect("it opens");
     match refusal(&path) {
         StorageError::InUse { owner, path: named } => {
             assert_eq!((owner, named), (Some(std::process::id()), path.clone()))
@@ -58,14 +59,14 @@ fn a_store_in_use_names_its_owner_and_a_dead_owner_does_not_count() {
     drop(records);
     // What a killed process leaves: a file with its id, and no lock.
     fs::write(path.join("LOCK"), "4194305\n").expect("write");
-    SegmentStore::open(&path, options()).expect("a dead owner's lock is free");
+    SegmentStore::open(&path, AtRest::Unsealed, options()).expect("a dead owner's lock is free");
 }
 
 #[test]
 fn another_format_version_says_what_to_do() {
     let disk = SimDisk::new(1);
     let path = Path::new("/store");
-    let open = || SegmentStore::open_on(path, options(), Arc::new(disk.clone()));
+    let open = || SegmentStore::open_on(path, AtRest::Unsealed, options(), Arc::new(disk.clone()));
     drop(open().expect("it opens"));
     disk.tamper(&path.join("manifest.b"), |bytes| {
         bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
@@ -109,7 +110,7 @@ fn a_store_that_must_exist_is_not_created() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for path in [directory.path().to_owned(), directory.path().join("absent")] {
         let options = Options { create: false, ..options() };
-        let error = SegmentStore::open(&path, options).err().expect("there is no store");
+        let error = SegmentStore::open(&path, AtRest::Unsealed, options).err().expect("there is no store");
         assert!(matches!(error, StorageError::Format { .. }), "{error}");
     }
     assert!(!directory.path().join("absent").exists());
@@ -119,9 +120,9 @@ fn a_store_that_must_exist_is_not_created() {
 fn a_store_without_its_manifest_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("store");
-    drop(SegmentStore::open(&path, options()).expect("it opens"));
+    drop(SegmentStore::open(&path, AtRest::Unsealed, options()).expect("it opens"));
     fs::remove_file(path.join("manifest.a")).expect("remove");
-    drop(SegmentStore::open(&path, options()).expect("one slot is enough"));
+    drop(SegmentStore::open(&path, AtRest::Unsealed, options()).expect("one slot is enough"));
     fs::remove_file(path.join("manifest.a")).expect("remove");
     fs::remove_file(path.join("manifest.b")).expect("remove");
     let error = refusal(&path);
@@ -171,12 +172,12 @@ impl Io for ReadOnly {
 fn a_directory_that_cannot_be_written_says_what_to_do() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path: PathBuf = directory.path().join("store");
-    drop(SegmentStore::open(&path, options()).expect("it opens"));
+    drop(SegmentStore::open(&path, AtRest::Unsealed, options()).expect("it opens"));
     for (error, advice) in [
         (std::io::ErrorKind::ReadOnlyFilesystem, "mount it for writing"),
         (std::io::ErrorKind::PermissionDenied, "read and write it"),
     ] {
-        let refused = SegmentStore::open_on(&path, options(), Arc::new(ReadOnly { error }));
+        let refused = SegmentStore::open_on(&path, AtRest::Unsealed, options(), Arc::new(ReadOnly { error }));
         let refused = refused.err().expect("it is refused");
         assert!(matches!(refused, StorageError::Format { .. }), "{refused}");
         assert!(refused.to_string().contains(advice) && refused.to_string().contains("store"), "{refused}");
@@ -187,7 +188,9 @@ fn a_directory_that_cannot_be_written_says_what_to_do() {
 fn a_creation_that_was_cut_is_repeated() {
     for at in 1..40 {
         let disk = SimDisk::new(1);
-        let open = || SegmentStore::open_on(Path::new("/a/store"), options(), Arc::new(disk.clone()));
+        let open = || {
+            SegmentStore::open_on(Path::new("/a/store"), AtRest::Unsealed, options(), Arc::new(disk.clone()))
+        };
         disk.arm(at, coffer_backends::io::Fault::Crash);
         let first = open();
         let cut = first.is_err();

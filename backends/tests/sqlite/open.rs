@@ -1,6 +1,7 @@
 //! Opening a store: who may, what is refused, and what each refusal says.
 
 use coffer_backends::Backend;
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{self, SegmentStore};
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::storage::StorageError;
@@ -84,7 +85,7 @@ fn a_store_of_another_backend_is_refused_by_name_and_left_alone() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (flat, sqlite) = (directory.path().join("flat"), directory.path().join("sqlite"));
     let flat_options = segment::Options { log_file_bytes: 64 << 10, ..Default::default() };
-    drop(SegmentStore::open(&flat, flat_options).expect("it opens"));
+    drop(SegmentStore::open(&flat, AtRest::Unsealed, flat_options).expect("it opens"));
     drop(open(&sqlite));
     assert_eq!(Backend::of(&flat).expect("list"), Some(Backend::Segment));
     assert_eq!(Backend::of(&sqlite).expect("list"), Some(Backend::Sqlite));
@@ -93,7 +94,7 @@ fn a_store_of_another_backend_is_refused_by_name_and_left_alone() {
     let error = refusal(&flat);
     assert!(matches!(error, StorageError::Format { .. }), "{error}");
     assert!(error.to_string().contains("--backend segment"), "{error}");
-    let error = SegmentStore::open(&sqlite, flat_options).err().expect("it is refused");
+    let error = SegmentStore::open(&sqlite, AtRest::Unsealed, flat_options).err().expect("it is refused");
     assert!(matches!(error, StorageError::Format { .. }), "{error}");
     assert!(error.to_string().contains("--backend sqlite"), "{error}");
     assert!(before == (content(&flat), content(&sqlite)), "a refused store is left alone");

@@ -5,6 +5,7 @@
 
 use clap::Parser;
 use coffer_backends::io::{File, Io, OpenMode, RealIo, write_full};
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::{EntryKind, LogEntry, LogId, LogOp};
 use hdrhistogram::Histogram;
@@ -66,7 +67,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn measure(path: PathBuf, group: u64, arguments: &Arguments) -> Result<Line, Failure> {
-    let mut store = SegmentStore::open(&path, Options::default())?;
+    let mut store = SegmentStore::open(&path, AtRest::Unsealed, Options::default())?;
     let mut bare =
         Bare::create(&path.with_extension("bare"), group as usize * (arguments.record_bytes + 16))?;
     let (mut log_times, mut bare_times) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);

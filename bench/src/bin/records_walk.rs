@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use clap::Parser;
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
@@ -99,7 +100,7 @@ fn main() -> Result<(), Failure> {
     for in_order in [true, false] {
         let path = directory.path().join(format!("in-order-{in_order}"));
         let case = Case { records: arguments.records };
-        let store = SegmentStore::open(&path, Options::default())?;
+        let store = SegmentStore::open(&path, AtRest::Unsealed, Options::default())?;
         let value = Bytes::from(vec![b'v'; arguments.value_bytes]);
         let began = Instant::now();
         for first in (0..arguments.records).step_by(arguments.flush as usize) {
@@ -118,7 +119,7 @@ fn main() -> Result<(), Failure> {
         )?;
         drop(store);
         let began = Instant::now();
-        let store = SegmentStore::open(&path, Options::default())?;
+        let store = SegmentStore::open(&path, AtRest::Unsealed, Options::default())?;
         case.report(&*store.records, "open", began, arguments.records)?;
         for name in ["directory", "directory again"] {
             let (began, mut lines) = (Instant::now(), 0);

@@ -2,6 +2,7 @@
 
 use super::{Machine, Simulated, SimulatedStore, Stored, Subject};
 use coffer_backends::io::{Io, RealIo, SimDisk};
+use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::Region;
@@ -29,7 +30,8 @@ fn open(path: &Path) -> Result<Stored, StorageError> {
 }
 
 fn open_on(path: &Path, options: Options, io: Arc<dyn Io>) -> Result<Stored, StorageError> {
-    let SegmentStore { log, records, identity } = SegmentStore::open_on(path, options, io)?;
+    let SegmentStore { log, records, identity, .. } =
+        SegmentStore::open_on(path, AtRest::Unsealed, options, io)?;
     let (cluster_id, member_id, boot) = (identity.cluster_id, identity.member_id, identity.boot);
     Ok(Stored { log, records, cluster_id, member_id, boot })
 }

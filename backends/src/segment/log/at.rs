@@ -4,7 +4,7 @@ use super::super::directory::StoreFile;
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::groups::content::GroupAt;
 use crate::groups::steps::entries_of;
-use crate::seal::Sealer;
+use crate::seal::{Sealer, Tag};
 use bytes::Bytes;
 use coffer_core::storage::{LogEntry, StorageError};
 use std::ops::Range;
@@ -15,6 +15,8 @@ pub(super) struct LogFile {
     pub(super) id: u64,
     pub(super) file: StoreFile,
     pub(super) sealer: Sealer,
+    /// What the first frame chains to.
+    pub(super) header_tag: Tag,
     pub(super) bytes: u64,
 }
 

@@ -9,7 +9,7 @@
 //! | 4 | 4 | CRC-32C of the file's salt, then of bytes 8 to 96 |
 //! | 8 | 4 | CRC-32C of the stored body |
 //! | 12 | 4 | bytes of the frame with padding |
-//! | 16 | 4 | bytes of the body |
+//! | 16 | 4 | bytes of the stored body |
 //! | 20 | 2 | flags: 1 = last frame of a log that was closed in order |
 //! | 22 | 2 | zero |
 //! | 24 | 8 | file id |
@@ -21,8 +21,12 @@
 //! | 80 | 16 | tag over the body, with bytes 12 to 80 as context |
 //! | 96 | n | body |
 //!
+//! A body that is encrypted is padded before up to the end of the frame (a byte 0x80, and zeros), so that only the
+//! number of blocks is seen.
+//!
 //! The body is a sequence of steps: see [`crate::groups::steps`].
 
+use crate::format::piece::{pad, unpadded};
 use crate::format::wire::{Malformed, Reader};
 use crate::seal::{Nonce, Place, Sealer, Tag};
 
@@ -30,6 +34,8 @@ pub(super) const FRAME_HEADER_BYTES: usize = 96;
 pub(super) const FRAME_ALIGNMENT: usize = 4096;
 /// Longest body: lengths are 32 bits, and a group is never that large.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 30;
+/// Longest body with its padding.
+const STORED_BYTES_MAX: usize = BODY_BYTES_MAX + FRAME_ALIGNMENT;
 
 const MAGIC: &[u8; 4] = b"CFRM";
 const FINAL: u16 = 1;
@@ -49,9 +55,14 @@ pub(super) struct FrameHeader {
     body_checksum: u32,
 }
 
-/// Bytes that a frame with such a body takes in the file.
-pub(super) fn frame_bytes(body_bytes: usize) -> usize {
+/// Bytes that a frame with such a stored body takes in the file.
+fn frame_bytes(body_bytes: usize) -> usize {
     (FRAME_HEADER_BYTES + body_bytes).next_multiple_of(FRAME_ALIGNMENT)
+}
+
+/// Bytes that a frame with such a body takes in the file at most: with one byte of padding.
+pub(super) fn frame_bytes_max(body_bytes: usize) -> usize {
+    frame_bytes(body_bytes + 1)
 }
 
 /// What [`seal_frame`] needs to know beside the body.
@@ -71,6 +82,9 @@ pub(super) fn seal_frame(
     place: &FramePlace,
     nonce: Nonce,
 ) -> Tag {
+    if sealer.encrypts() {
+        pad(frame, start, FRAME_ALIGNMENT);
+    }
     let body_bytes = frame.len() - start - FRAME_HEADER_BYTES;
     let total = frame_bytes(body_bytes);
     frame.resize(start + total, 0);
@@ -116,7 +130,7 @@ impl FrameHeader {
         }
         let header = Self::fields(&bytes[8..]).map_err(|_| "a malformed frame header")?;
         let sane =
-            header.body_bytes <= BODY_BYTES_MAX && header.frame_bytes == frame_bytes(header.body_bytes);
+            header.body_bytes <= STORED_BYTES_MAX && header.frame_bytes == frame_bytes(header.body_bytes);
         let ours = bytes[24..32] == sealer.file().file_id.to_le_bytes();
         if sane && ours { Ok(header) } else { Err("a malformed frame header") }
     }
@@ -156,7 +170,11 @@ impl FrameHeader {
         sealer
             .unseal(place, &self.nonce, &header[12..80], body, &self.tag)
             .map_err(|_| "a frame with a wrong tag")?;
-        Ok(body)
+        if !sealer.encrypts() {
+            return Ok(body);
+        }
+        let end = unpadded(body).ok_or("a body without an end")?;
+        Ok(&body[..end])
     }
 }
 
@@ -168,7 +186,7 @@ mod tests {
     use coffer_core::storage::{EntryKind, LogEntry, LogId, LogOp};
 
     fn sealer(salt: u8) -> Sealer {
-        Sealer::new(SealedFile {
+        Sealer::unsealed(SealedFile {
             store_id: [1; 16],
             file_id: 2,
             kind: 1,

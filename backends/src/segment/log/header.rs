@@ -19,7 +19,7 @@
 
 use crate::format::header::{FileKind, HEADER_BYTES, Header, open_header, seal_header};
 use crate::format::wire::{Malformed, Reader};
-use crate::seal::{Nonce, Sealer, Tag};
+use crate::seal::{Nonce, Sealer, Sealing, Tag};
 use coffer_core::storage::{HardState, LogId, LogState};
 
 /// Bytes before the first frame.
@@ -65,22 +65,18 @@ impl LogHeader {
     }
 
     /// Reads the first 4 KiB of the log file with this id; says what is wrong if neither copy is its header.
-    pub(super) fn decode(
-        block: &[u8],
-        store_id: &[u8; 16],
-        id: u64,
-    ) -> Result<(Self, Sealer, Tag), &'static str> {
+    pub(super) fn decode(block: &[u8], sealing: &Sealing, id: u64) -> Result<(Self, Sealer, Tag), String> {
         let copy = |at: usize| block.get(at..at + HEADER_BYTES).unwrap_or_default();
-        let (header, fields) = Self::decode_copy(copy(0), store_id, id)
-            .or_else(|first| Self::decode_copy(copy(COPY_OFFSET), store_id, id).map_err(|_| first))?;
+        let (header, fields) = Self::decode_copy(copy(0), sealing, id)
+            .or_else(|first| Self::decode_copy(copy(COPY_OFFSET), sealing, id).map_err(|_| first))?;
         Ok((fields, header.sealer, header.tag))
     }
 
-    fn decode_copy(block: &[u8], store_id: &[u8; 16], id: u64) -> Result<(Header, Self), &'static str> {
-        let header = open_header(block, FileKind::Log, 0).map_err(|_| "no valid log header")?;
-        let file = header.sealer.file();
-        if file.file_id != id || file.store_id != *store_id {
-            return Err("the header of another file");
+    fn decode_copy(block: &[u8], sealing: &Sealing, id: u64) -> Result<(Header, Self), String> {
+        let header = open_header(block, FileKind::Log, 0, |file| sealing.sealer_of(file));
+        let header = header.map_err(|fault| fault.to_string())?;
+        if header.sealer.file().file_id != id {
+            return Err("the header of another file".into());
         }
         let fields = Self::fields(header.fields()).map_err(|_| "a malformed log header")?;
         Ok((header, fields))
@@ -120,18 +116,23 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::{Algorithm, SALT_BYTES, SealedFile};
+    use crate::io::SimDisk;
+    use std::path::Path;
+    use std::sync::Arc;
 
     #[test]
     fn a_header_survives_one_rotten_copy() {
-        let sealer = Sealer::new(SealedFile {
-            store_id: [1; 16],
-            file_id: 9,
-            kind: FileKind::Log as u8,
-            algorithm: Algorithm::Unsealed,
-            data_key_id: 0,
-            salt: [3; SALT_BYTES],
-        });
+        let disk = Arc::new(SimDisk::new(1));
+        for sealing in [
+            Sealing::unsealed([1; 16], disk.clone(), Path::new("/")),
+            Sealing::for_test(disk.clone(), Path::new("/")),
+        ] {
+            check(&sealing, &Sealing::unsealed([2; 16], disk.clone(), Path::new("/")));
+        }
+    }
+
+    fn check(sealing: &Sealing, other: &Sealing) {
+        let sealer = sealing.sealer_for_new_file(FileKind::Log as u8, 9).expect("a sealer");
         let header = LogHeader {
             boot: 4,
             previous_file: 8,
@@ -150,13 +151,13 @@ mod tests {
         for rotten in [100, COPY_OFFSET + 100, COPY_OFFSET - 1] {
             let mut block = block.clone();
             block[rotten] ^= 1;
-            let (found, _, found_tag) = LogHeader::decode(&block, &[1; 16], 9).expect("one copy is intact");
+            let (found, _, found_tag) = LogHeader::decode(&block, sealing, 9).expect("one copy is intact");
             assert_eq!((found, found_tag), (header.clone(), tag));
         }
-        assert!(LogHeader::decode(&block, &[1; 16], 8).is_err(), "another file's header");
-        assert!(LogHeader::decode(&block, &[2; 16], 9).is_err(), "another store's header");
+        assert!(LogHeader::decode(&block, sealing, 8).is_err(), "another file's header");
+        assert!(LogHeader::decode(&block, other, 9).is_err(), "another store's header");
         block[100] ^= 1;
         block[COPY_OFFSET + 100] ^= 1;
-        assert!(LogHeader::decode(&block, &[1; 16], 9).is_err());
+        assert!(LogHeader::decode(&block, sealing, 9).is_err());
     }
 }

@@ -9,8 +9,8 @@
 //!    may not have been: it is handed back as the tail, which the log copies to a new file and syncs before
 //!    anything else happens. What was read from a page cache is thus on the medium before it counts.
 //!
-//! What cannot be told: if the very last group of a process that did not close its log rots, and no later frame
-//! exists, it looks like a torn tail.
+//! What cannot be told: if the very last group of a process that did not close its log rots, no later frame exists,
+//! and no manifest was written after it, it looks like a torn tail.
 
 use super::super::directory::{Directory, StoreFile, Suffix, file_name};
 use super::at::{FrameAt, LogFile};
@@ -20,7 +20,7 @@ use crate::format::corrupt;
 use crate::groups::content::Content;
 use crate::groups::steps::each_step;
 use crate::io::OpenMode;
-use crate::seal::Tag;
+use crate::seal::{Sealing, Tag};
 use coffer_core::storage::StorageError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -56,16 +56,18 @@ pub(super) struct TailFrame {
     pub(super) at: FrameAt,
 }
 
-/// Reads the log files `ids`. `newest_known` is a log file that must exist, or have been replaced by a newer one.
+/// Reads the log files `ids`. `newest_known` is a log file that must exist, or have been replaced by a newer one;
+/// `acked_known` a frame that was acknowledged.
 pub(super) fn recover(
     directory: &Directory,
-    store_id: &[u8; 16],
+    sealing: &Sealing,
     ids: &[u64],
     newest_known: u64,
+    acked_known: u64,
 ) -> Result<Recovered, StorageError> {
     let mut files = BTreeMap::new();
     for &id in ids {
-        files.insert(id, open(directory, store_id, id)?);
+        files.insert(id, open(directory, sealing, id)?);
     }
     let boot = files.values().filter_map(|file| file.held.as_ref().ok()).map(|held| held.header.boot).max();
     let Some(last) = find_last(&files)? else {
@@ -76,7 +78,7 @@ pub(super) fn recover(
         return Err(corrupt(&path, 0, "the newest log file", "nothing that belongs to the log"));
     }
     let chain = chain_of(&files, last)?;
-    let mut recovered = replay(&files, &chain)?;
+    let mut recovered = replay(&files, &chain, acked_known)?;
     check_purged(&recovered, &files, directory)?;
     recovered.boot = boot.unwrap_or(0);
     let unused = files.keys().filter(|id| !chain.contains(id));
@@ -88,17 +90,17 @@ struct Candidate {
     file: StoreFile,
     bytes: u64,
     id: u64,
-    held: Result<Held, &'static str>,
+    held: Result<Held, String>,
 }
 
-fn open(directory: &Directory, store_id: &[u8; 16], id: u64) -> Result<Candidate, StorageError> {
+fn open(directory: &Directory, sealing: &Sealing, id: u64) -> Result<Candidate, StorageError> {
     // For writing, because it may be recycled.
     let file = directory.open(&file_name(id, Suffix::Log), OpenMode::Write)?;
     let bytes = file.len()?;
     let mut block = vec![0; HEADER_BLOCK_BYTES];
     let found = file.read(&mut block, 0)?;
-    let held = LogHeader::decode(&block[..found], store_id, id).map(|(header, sealer, _)| {
-        let file = Arc::new(LogFile { id, file: file.clone(), sealer, bytes });
+    let held = LogHeader::decode(&block[..found], sealing, id).map(|(header, sealer, tag)| {
+        let file = Arc::new(LogFile { id, file: file.clone(), sealer, header_tag: tag, bytes });
         Held { file, header }
     });
     Ok(Candidate { file, bytes, id, held })
@@ -118,7 +120,7 @@ fn find_last(files: &BTreeMap<u64, Candidate>) -> Result<Option<u64>, StorageErr
 
 /// Whether a file holds all the older content that it is to repeat.
 fn began(held: &Held) -> Result<bool, StorageError> {
-    let mut frames = Frames::new(held)?;
+    let mut frames = Frames::new(held);
     while frames.sequence < held.header.copied_through {
         if frames.next()?.is_none() {
             frames.refuse_if_acknowledged()?;
@@ -131,7 +133,7 @@ fn began(held: &Held) -> Result<bool, StorageError> {
 impl Candidate {
     /// A file without a valid header was never used, unless it holds more than the frame that is written together
     /// with the header.
-    fn refuse_if_used(&self, found: &'static str) -> Result<(), StorageError> {
+    fn refuse_if_used(&self, found: &str) -> Result<(), StorageError> {
         let mut start = [0; FRAME_HEADER_BYTES];
         let mut frames = 0;
         for offset in (HEADER_BLOCK_BYTES as u64..self.bytes).step_by(FRAME_ALIGNMENT) {
@@ -152,7 +154,7 @@ fn chain_of(files: &BTreeMap<u64, Candidate>, last: u64) -> Result<VecDeque<u64>
     while let Some(candidate) = files.get(&next) {
         let held = match &candidate.held {
             Ok(held) => held,
-            Err(found) => return Err(candidate.file.corrupt(0, "a log header", *found)),
+            Err(found) => return Err(candidate.file.corrupt(0, "a log header", found)),
         };
         chain.push_front(next);
         // Predecessors have smaller ids; anything else is no chain.
@@ -164,7 +166,11 @@ fn chain_of(files: &BTreeMap<u64, Candidate>, last: u64) -> Result<VecDeque<u64>
     Ok(chain)
 }
 
-fn replay(files: &BTreeMap<u64, Candidate>, chain: &VecDeque<u64>) -> Result<Recovered, StorageError> {
+fn replay(
+    files: &BTreeMap<u64, Candidate>,
+    chain: &VecDeque<u64>,
+    acked_known: u64,
+) -> Result<Recovered, StorageError> {
     let mut recovered = Recovered::default();
     let held = |id: &u64| files.get(id).and_then(|candidate| candidate.held.as_ref().ok());
     for (position, id) in chain.iter().enumerate() {
@@ -175,7 +181,7 @@ fn replay(files: &BTreeMap<u64, Candidate>, chain: &VecDeque<u64>) -> Result<Rec
         let successor = chain.get(position + 1).and_then(|id| files.get(id)?.held.as_ref().ok());
         match successor {
             Some(successor) => replay_whole(held, &successor.header, &mut recovered.content)?,
-            None => replay_last(held, &mut recovered)?,
+            None => replay_last(held, &mut recovered, acked_known)?,
         }
         recovered.files.push_back(Held { file: held.file.clone(), header: held.header.clone() });
     }
@@ -188,7 +194,7 @@ fn replay_whole(
     successor: &LogHeader,
     content: &mut Content<FrameAt>,
 ) -> Result<(), StorageError> {
-    let mut frames = Frames::new(held)?;
+    let mut frames = Frames::new(held);
     while frames.sequence < successor.previous_sequence {
         match frames.next()? {
             Some(frame) => apply(content, &frame)?,
@@ -205,20 +211,34 @@ fn replay_whole(
     Ok(())
 }
 
-fn replay_last(held: &Held, recovered: &mut Recovered) -> Result<(), StorageError> {
-    let mut frames = Frames::new(held)?;
+fn replay_last(held: &Held, recovered: &mut Recovered, acked_known: u64) -> Result<(), StorageError> {
+    let mut frames = Frames::new(held);
     (recovered.sequence, recovered.chain) = (frames.sequence, frames.chain);
     let mut tail: Vec<(TailFrame, Tag)> = Vec::new();
     while let Some(frame) = frames.next()? {
-        for (acked, tag) in tail.extract_if(.., |(frame, _)| frame.at.sequence <= frames.acked) {
-            (recovered.sequence, recovered.chain) = (acked.at.sequence, tag);
-            apply(&mut recovered.content, &acked)?;
-        }
+        take_acknowledged(&mut tail, frames.acked, recovered)?;
         tail.push((frame, frames.chain));
+        take_acknowledged(&mut tail, acked_known, recovered)?;
     }
     frames.refuse_if_acknowledged()?;
+    if frames.sequence < acked_known {
+        return Err(frames.corrupt());
+    }
     recovered.tail =
         tail.into_iter().map(|(frame, _)| frame).filter(|frame| !frame.body.is_empty()).collect();
+    Ok(())
+}
+
+/// Takes the frames up to the sequence `acked`.
+fn take_acknowledged(
+    tail: &mut Vec<(TailFrame, Tag)>,
+    acked: u64,
+    recovered: &mut Recovered,
+) -> Result<(), StorageError> {
+    for (frame, tag) in tail.extract_if(.., |(frame, _)| frame.at.sequence <= acked) {
+        (recovered.sequence, recovered.chain) = (frame.at.sequence, tag);
+        apply(&mut recovered.content, &frame)?;
+    }
     Ok(())
 }
 
@@ -245,15 +265,10 @@ struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    fn new(held: &'a Held) -> Result<Self, StorageError> {
-        let mut block = vec![0; HEADER_BLOCK_BYTES];
-        held.file.file.read_exact(&mut block, 0)?;
-        let store_id = &held.file.sealer.file().store_id;
-        let (_, _, chain) = LogHeader::decode(&block, store_id, held.file.id)
-            .map_err(|found| held.file.file.corrupt(0, "a log header", found))?;
-        let sequence = held.header.previous_sequence;
+    fn new(held: &'a Held) -> Self {
+        let (sequence, chain) = (held.header.previous_sequence, held.file.header_tag);
         let offset = HEADER_BLOCK_BYTES as u64;
-        Ok(Self { held, offset, sequence, chain, acked: sequence, fault: "" })
+        Self { held, offset, sequence, chain, acked: sequence, fault: "" }
     }
 
     /// The next frame, or `None` where no intact frame of this log follows.

@@ -30,7 +30,8 @@ impl Backend {
         }
     }
 
-    /// The backend of the store in `directory`; `None` if it holds none, or is not there.
+    /// The backend of the store in `directory`, or of one whose creation did not end; `None` if it holds none, or is
+    /// not there.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -47,7 +48,8 @@ impl Backend {
         if names.iter().any(|name| segment::SLOTS.contains(&name.as_str())) {
             Some(Self::Segment)
         } else {
-            names.iter().any(|name| name == sqlite::STATE).then_some(Self::Sqlite)
+            let is_sqlite = |name: &String| sqlite::is_database(name) || sqlite::is_unfinished(name);
+            names.iter().any(is_sqlite).then_some(Self::Sqlite)
         }
     }
 

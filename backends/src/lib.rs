@@ -23,4 +23,4 @@ pub mod sqlite;
 mod units;
 
 pub use backend::Backend;
-pub use place::Identity;
+pub use place::{Founding, Identity};

@@ -23,6 +23,30 @@ pub struct Identity {
     pub boot: u64,
 }
 
+/// Who a new store is to be, where that is decided already: a member whose store moves to another place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The member of that cluster; not 0.
+    pub member_id: u64,
+    /// The last boot number that the member used.
+    pub boot: u64,
+}
+
+impl Founding {
+    /// A new member of a new cluster.
+    pub(crate) fn draw(path: &Path, io: &dyn Io) -> Result<Self, StorageError> {
+        Ok(Self { cluster_id: nonzero(path, io)?, member_id: nonzero(path, io)?, boot: 0 })
+    }
+}
+
+impl From<Identity> for Founding {
+    fn from(identity: Identity) -> Self {
+        Self { cluster_id: identity.cluster_id, member_id: identity.member_id, boot: identity.boot }
+    }
+}
+
 /// The lock of a store: one process, one opening. Held by both halves; given back when both are gone. The keyring, which
 /// may be held for longer, changes nothing after that.
 pub(crate) struct StoreLock {
@@ -99,7 +123,7 @@ pub(crate) fn random<const N: usize>(path: &Path, io: &dyn Io) -> Result<[u8; N]
 }
 
 /// A random id that is not 0.
-pub(crate) fn nonzero(path: &Path, io: &dyn Io) -> Result<u64, StorageError> {
+fn nonzero(path: &Path, io: &dyn Io) -> Result<u64, StorageError> {
     loop {
         let id = u64::from_le_bytes(random(path, io)?);
         if id != 0 {

@@ -27,7 +27,7 @@ mod records;
 use crate::Backend;
 use crate::format::corrupt;
 use crate::io::{Io, RealIo};
-use crate::place::{Identity, LOCK, StoreLock, create_directories, explain, nonzero, sync_way_to};
+use crate::place::{Founding, Identity, LOCK, StoreLock, create_directories, explain, sync_way_to};
 use crate::seal::{AtRest, Keyring, Keys, Sealing, is_keys_file};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
@@ -51,11 +51,13 @@ pub struct Options {
     pub background: bool,
     /// Whether a directory that holds no store becomes one.
     pub create: bool,
+    /// Who a store becomes that is created; drawn if nobody says.
+    pub founding: Option<Founding>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { log_file_bytes: 16 << 20, log_spares_max: 2, background: true, create: true }
+        Self { log_file_bytes: 16 << 20, log_spares_max: 2, background: true, create: true, founding: None }
     }
 }
 
@@ -122,7 +124,7 @@ fn open(
             let sealing = Sealing::new(manifest.store_id, keys, io, path);
             (slots, manifest, sealing)
         }
-        None => found_store(&directory, &names, keys, io)?,
+        None => found_store(&directory, &names, options.founding, keys, io)?,
     };
     directory.reserve_id(manifest.next_id.saturating_sub(1));
 
@@ -199,6 +201,7 @@ fn clean(directory: &Directory) -> Result<Vec<(u64, Suffix)>, StorageError> {
 fn found_store(
     directory: &Directory,
     names: &[(u64, Suffix)],
+    founding: Option<Founding>,
     keys: Keys,
     io: Arc<dyn Io>,
 ) -> Result<(Slots, Manifest, Sealing), StorageError> {
@@ -207,15 +210,19 @@ fn found_store(
         return Err(corrupt(&directory.file_path(SLOTS[0]), 0, "a manifest", found));
     }
     sync_way_to(directory.path(), directory.io())?;
+    let founding = match founding {
+        Some(founding) => founding,
+        None => Founding::draw(directory.path(), directory.io())?,
+    };
     let manifest = Manifest {
         generation: 1,
         store_id: match keys.store_id() {
             Some(store_id) => store_id,
             None => directory.random()?,
         },
-        cluster_id: nonzero(directory.path(), directory.io())?,
-        member_id: nonzero(directory.path(), directory.io())?,
-        boot: 0,
+        cluster_id: founding.cluster_id,
+        member_id: founding.member_id,
+        boot: founding.boot,
         next_id: 1,
         newest_log: 0,
         log_acked: 0,

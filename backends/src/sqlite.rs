@@ -31,7 +31,7 @@ use crate::format::corrupt;
 use crate::format::header::FileKind;
 use crate::format::piece::append_piece;
 use crate::io::{Io, OpenMode, RealIo};
-use crate::place::{Identity, LOCK, StoreLock, create_directories, explain, nonzero, random, sync_way_to};
+use crate::place::{Founding, Identity, LOCK, StoreLock, create_directories, explain, random, sync_way_to};
 use crate::seal::{Keys, Sealing};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
@@ -45,7 +45,7 @@ use std::sync::Arc;
 /// The file of the log.
 const LOG: &str = "log.db";
 /// The file of the records; a directory that has it holds a store.
-pub(crate) const STATE: &str = "state.db";
+const STATE: &str = "state.db";
 /// Begins the names of what is begun and not finished.
 const NEW: &str = "new.";
 /// The VFS of SQLite that keeps its file locks for the whole process.
@@ -56,6 +56,8 @@ const VFS: &str = "unix-excl";
 pub struct Options {
     /// Whether a directory that holds no store becomes one.
     pub create: bool,
+    /// Who a store becomes that is created; drawn if nobody says.
+    pub founding: Option<Founding>,
     /// Connections that are kept for reading, per database. Without any, reads take the writer's.
     pub readers_max: usize,
     /// The VFS that SQLite reaches its files by; for tests, which register one of their own.
@@ -64,7 +66,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { create: true, readers_max: 4, vfs: VFS.into() }
+        Self { create: true, founding: None, readers_max: 4, vfs: VFS.into() }
     }
 }
 
@@ -95,18 +97,23 @@ impl SqliteStore {
     /// what to do; [`StorageError::Corrupt`] for damage; or an I/O error.
     pub fn open_on(path: &Path, options: &Options, io: Arc<dyn Io>) -> Result<Self, StorageError> {
         let access = Access { vfs: options.vfs.clone(), readers_max: options.readers_max };
-        open(path, options.create, &access, io).map_err(|error| explain(path, error))
+        open(path, options, &access, io).map_err(|error| explain(path, error))
     }
 }
 
-fn open(path: &Path, create: bool, access: &Access, io: Arc<dyn Io>) -> Result<SqliteStore, StorageError> {
-    create_directories(path, &*io, create)?;
-    check_ours(path, &*io, create)?;
+fn open(
+    path: &Path,
+    options: &Options,
+    access: &Access,
+    io: Arc<dyn Io>,
+) -> Result<SqliteStore, StorageError> {
+    create_directories(path, &*io, options.create)?;
+    check_ours(path, &*io, options.create)?;
     let lock = Arc::new(StoreLock::take(path, &*io)?);
     remove_unfinished(path, &*io)?;
     let names = list(path, &*io)?;
     if !names.iter().any(|name| name == STATE) {
-        found_store(path, access, &io, &names)?;
+        found_store(path, access, &io, &names, options.founding)?;
     } else if !names.iter().any(|name| name == LOG) {
         return Err(corrupt(&path.join(LOG), 0, "the log of the store", "no such file"));
     }
@@ -150,7 +157,9 @@ fn check_ours(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError
     if !create {
         return refuse("holds no store: name the directory of one, or allow it to be created".into());
     }
-    match names.iter().find(|name| !is_ours(name) && *name != "lost+found") {
+    match names.iter().find(|name| {
+        !is_database(name) && !is_unfinished(name) && ![LOCK, "lost+found"].contains(&name.as_str())
+    }) {
         None => Ok(()),
         Some(name) => refuse(format!(
             "is not empty and holds no store (found {name:?}): name an empty directory, or a new one"
@@ -158,13 +167,21 @@ fn check_ours(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError
     }
 }
 
-fn is_ours(name: &str) -> bool {
-    let of_log = name.strip_prefix(LOG).is_some_and(|rest| ["", "-wal", "-journal"].contains(&rest));
-    of_log || name == LOCK || name.starts_with(NEW)
+/// Whether a name is one of a store's databases, or goes with it.
+pub(crate) fn is_database(name: &str) -> bool {
+    let of = |database| {
+        name.strip_prefix(database).is_some_and(|rest: &str| ["", "-wal", "-journal"].contains(&rest))
+    };
+    of(LOG) || of(STATE)
+}
+
+/// Whether a name is one of a store whose creation did not end.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix(NEW).is_some_and(is_database)
 }
 
 fn remove_unfinished(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
-    for name in list(path, io)?.iter().filter(|name| name.starts_with(NEW)) {
+    for name in list(path, io)?.iter().filter(|name| is_unfinished(name)) {
         let path = path.join(name);
         io.remove(&path).map_err(|error| StorageError::io("remove", path, error))?;
     }
@@ -177,6 +194,7 @@ fn found_store(
     access: &Access,
     shared: &Arc<dyn Io>,
     names: &[String],
+    founding: Option<Founding>,
 ) -> Result<(), StorageError> {
     let io = &**shared;
     if names.iter().any(|name| name == LOG) {
@@ -184,10 +202,14 @@ fn found_store(
     }
     sync_way_to(path, io)?;
     let sealing = Sealing::unsealed(random(path, io)?, shared.clone(), path);
+    let founding = match founding {
+        Some(founding) => founding,
+        None => Founding::draw(path, io)?,
+    };
     let manifest = Manifest {
-        cluster_id: nonzero(path, io)?,
-        member_id: nonzero(path, io)?,
-        boot: 0,
+        cluster_id: founding.cluster_id,
+        member_id: founding.member_id,
+        boot: founding.boot,
         next_unit: 1,
         checkpoint_generation: 0,
         units: Vec::new(),

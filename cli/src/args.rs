@@ -5,6 +5,7 @@ use crate::duration;
 use crate::output::Format;
 use crate::serve::ServeOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use coffer::Backend;
 use coffer::LeaseId;
 use coffer::request::{SortOrder, SortTarget};
 use std::ffi::OsString;
@@ -41,7 +42,7 @@ pub(crate) struct Global {
         value_name = "URL,…"
     )]
     pub(crate) endpoints: String,
-    /// Open a store in this process instead: file:///dir or mem:
+    /// Open a store in this process instead: file:///dir, file:///dir?backend=sqlite or mem:
     #[arg(long, global = true, env = "COFFER_STORE", value_name = "URI")]
     pub(crate) store: Option<String>,
     /// How long one request to a daemon may take
@@ -81,6 +82,9 @@ pub(crate) enum Command {
     /// Make a new store from a snapshot of etcd
     #[command(after_help = IMPORT_ETCD_HELP)]
     ImportEtcd(ImportEtcdOptions),
+    /// Make a store of another backend from one that is closed
+    #[command(after_help = CONVERT_HELP)]
+    Convert(ConvertOptions),
     /// Write a completion script for a shell
     Completion(CompletionOptions),
 }
@@ -150,6 +154,11 @@ const IMPORT_ETCD_HELP: &str = "\
 Keys, values, revisions, versions, history, leases and the compact revision are kept. Users, roles, members and alarms
 are not. HashKV of the file and of the new store are compared before the store gets its place: if they differ, or if
 anything else fails, nothing is left.";
+
+const CONVERT_HELP: &str = "\
+Everything is copied, records, leases and log, and compared, HashKV included, before the new store gets its place: if \
+it differs, or anything else fails, nothing is left. SRC stays as it is. Both are the same member of the same cluster: \
+run one of them only.";
 
 const EXPORT_HELP: &str = "\
 Each line is {\"key\":…,\"value\":…}, or {\"key_base64\":…,\"value_base64\":…} where one of them is not UTF-8.
@@ -404,12 +413,28 @@ pub(crate) struct ImportEtcdOptions {
     /// The directory of the new store: new or empty
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
+    /// How the new store is kept: segment or sqlite
+    #[arg(long, env = "COFFER_BACKEND", value_name = "BACKEND", default_value_t)]
+    pub(crate) backend: Backend,
     /// Do not verify the checksum at the end of the file
     #[arg(long)]
     pub(crate) skip_hash_check: bool,
     /// Import although authentication is switched on in the file, which the new store will not have
     #[arg(long)]
     pub(crate) without_auth: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConvertOptions {
+    /// The directory of a store that nobody has open
+    #[arg(value_name = "SRC")]
+    pub(crate) from: PathBuf,
+    /// The directory of the new store: new or empty
+    #[arg(value_name = "DST")]
+    pub(crate) to: PathBuf,
+    /// What the new store is kept in: segment or sqlite
+    #[arg(long, value_name = "BACKEND")]
+    pub(crate) backend: Backend,
 }
 
 #[derive(Clone, Debug, Args)]

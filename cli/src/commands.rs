@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub(crate) mod completion;
+pub(crate) mod convert;
 mod export;
 mod import;
 pub(crate) mod import_etcd;

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options),
         Command::Etcd(options) => return etcd::main(options.arguments),
         Command::Completion(options) => commands::completion::run(options),
+        Command::Convert(options) => commands::convert::run(&arguments.global, options),
         Command::ImportEtcd(options) => commands::import_etcd::run(&arguments.global, options),
         Command::Client(command) => coffer::block_on(commands::run(arguments.global, command)),
     };

@@ -3,29 +3,68 @@
 use crate::options::Options;
 use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{self, SegmentStore};
+use coffer_backends::sqlite::{self, SqliteStore};
+use coffer_backends::{Backend, Founding, Identity};
 use coffer_core::Error;
 use coffer_core::node::{Node, NodeConfig};
-use coffer_core::storage::MemoryDisk;
+use coffer_core::storage::{Log, MemoryDisk, Records};
 use futures_channel::oneshot;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Opens the store in `dir`. Blocks until it is recovered.
-pub(crate) fn open_directory(dir: &Path, options: &Options) -> Result<Node, Error> {
-    let store = open_segments(dir, options.create)?;
+pub(crate) fn open_directory(dir: &Path, backend: Option<Backend>, options: &Options) -> Result<Node, Error> {
+    let medium = Medium::open(dir, backend.or(options.backend), options.create)?;
     let config = NodeConfig {
-        cluster_id: store.identity.cluster_id,
-        member_id: store.identity.member_id,
-        boot: store.identity.boot,
-        backend: "segment".into(),
+        cluster_id: medium.identity.cluster_id,
+        member_id: medium.identity.member_id,
+        boot: medium.identity.boot,
+        backend: medium.backend.name().into(),
         ..options.node_config()
     };
-    Node::open(config, store.log, store.records)
+    Node::open(config, medium.log, medium.records)
 }
 
-/// Opens the medium of the store in `dir`, without a node.
-pub(crate) fn open_segments(dir: &Path, create: bool) -> Result<SegmentStore, Error> {
-    Ok(SegmentStore::open(dir, AtRest::Unsealed, segment::Options { create, ..Default::default() })?)
+/// The medium of a store, open without a node.
+pub(crate) struct Medium {
+    pub(crate) log: Box<dyn Log>,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) identity: Identity,
+    pub(crate) backend: Backend,
+}
+
+impl Medium {
+    /// Opens what `dir` holds. A store that is created gets `backend`, or the default one.
+    pub(crate) fn open(dir: &Path, backend: Option<Backend>, create: bool) -> Result<Self, Error> {
+        Self::open_as(dir, backend, create, None)
+    }
+
+    /// Opens what `dir` holds, or creates it as somebody's.
+    pub(crate) fn open_as(
+        dir: &Path,
+        backend: Option<Backend>,
+        create: bool,
+        founding: Option<Founding>,
+    ) -> Result<Self, Error> {
+        let backend = match backend {
+            Some(backend) => backend,
+            // Whoever may not look into it is told by the opening.
+            None => Backend::of(dir).ok().flatten().unwrap_or_default(),
+        };
+        Ok(match backend {
+            Backend::Segment => {
+                let options = segment::Options { create, founding, ..Default::default() };
+                let SegmentStore { log, records, identity, .. } =
+                    SegmentStore::open(dir, AtRest::Unsealed, options)?;
+                Self { log, records, identity, backend }
+            }
+            Backend::Sqlite => {
+                let options = sqlite::Options { create, founding, ..Default::default() };
+                let SqliteStore { log, records, identity } = SqliteStore::open(dir, &options)?;
+                Self { log, records, identity, backend }
+            }
+        })
+    }
 }
 
 /// Opens a new store in memory.

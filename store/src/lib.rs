@@ -32,11 +32,12 @@
 //! | URI | What opens |
 //! |---|---|
 //! | `file:///dir` | the store in that directory, in this process; created if the directory is new or empty |
+//! | `file:///dir?backend=sqlite` | the same, of this backend: `segment` or `sqlite` |
 //! | `mem:` | a new store in memory, in this process; gone once it is closed |
 //! | `unix:///path` | a daemon behind a Unix socket |
 //! | `coffer://host:port,host:port` | a daemon, or a cluster of them, over TCP |
 //!
-//! Everything behind [`Client`] behaves alike in all four. Two things can not: a store in this process is opened
+//! Everything behind [`Client`] behaves alike in all of them. Two things can not: a store in this process is opened
 //! by one process at a time, and its calls have no deadline, because nothing lies between them and the disk.
 //!
 //! # Which executor
@@ -46,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod convert;
 mod embedded;
 mod keep_alive;
 mod kv;
@@ -57,6 +59,7 @@ mod uri;
 mod watch;
 
 pub use client::Client;
+pub use convert::{ConvertedStore, Progress};
 pub use keep_alive::KeepAlive;
 pub use kv::{Delete, Get, Put, Range};
 pub use options::Options;
@@ -66,6 +69,7 @@ pub use txn::{Compare, Field, Txn, TxnOp};
 pub use uri::{DEFAULT_PORT, Endpoint, Uri};
 pub use watch::{Event, EventKind, Update, Watch, WatchBuilder};
 
+pub use coffer_backends::Backend;
 pub use coffer_core::node::restore::{Audit, Restored};
 pub use coffer_core::request;
 pub use coffer_core::{Error, ErrorGroup, KeyRange, KeyValue, LeaseId};

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::embedded;
 use crate::uri::Uri;
+use coffer_backends::Backend;
 use coffer_core::Error;
 use coffer_core::node::{Node, NodeConfig};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) create: bool,
+    pub(crate) backend: Option<Backend>,
     pub(crate) timeout: Duration,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) election_timeout: Duration,
@@ -27,6 +29,7 @@ impl Default for Options {
         let node = NodeConfig::default();
         Self {
             create: true,
+            backend: None,
             timeout: Duration::from_secs(5),
             heartbeat_interval: node.heartbeat_interval,
             election_timeout: node.election_timeout,
@@ -42,6 +45,13 @@ impl Options {
     /// Whether a `file:` store is created where there is none. Default: yes.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
+        self
+    }
+
+    /// The backend of a `file:` store: an existing one of another backend is refused, a new one gets it. Default: what
+    /// is there, and [`Backend::Segment`] for a new store. A `?backend=` of the URI goes before it.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
         self
     }
 
@@ -109,7 +119,7 @@ impl Options {
     pub async fn open_uri(&self, uri: &Uri) -> Result<Client, Error> {
         match uri {
             Uri::Remote(endpoints) => Client::remote(endpoints, self).await,
-            Uri::File(_) | Uri::Memory => Ok(Client::embedded(self.open_node(uri).await?)),
+            Uri::File { .. } | Uri::Memory => Ok(Client::embedded(self.open_node(uri).await?)),
         }
     }
 
@@ -120,7 +130,7 @@ impl Options {
     pub async fn open_node(&self, uri: &Uri) -> Result<Node, Error> {
         let (options, uri) = (self.clone(), uri.clone());
         embedded::on_thread("coffer-open", move || match uri {
-            Uri::File(dir) => embedded::open_directory(&dir, &options),
+            Uri::File { dir, backend } => embedded::open_directory(&dir, backend, &options),
             Uri::Memory => embedded::open_memory(&options),
             Uri::Remote(_) => Err(Error::InvalidArgument(format!("{uri} is not in this process"))),
         })

@@ -7,7 +7,7 @@
 //! file is somebody's own, and stays. Two attempts at a time are told apart by a lock on `<dir>.partial.lock`, held until
 //! the store has its name.
 
-use crate::embedded;
+use crate::embedded::Medium;
 use crate::options::Options;
 use coffer_core::Error;
 use coffer_core::node::restore::{self, Audit, Restored};
@@ -31,21 +31,16 @@ impl Options {
         content: &Restored,
         source: &mut dyn SnapshotSource,
     ) -> Result<RestoredStore, Error> {
-        let dir = std::path::absolute(dir).map_err(|error| failed("find", dir, &error))?;
-        check_vacant(&dir)?;
-        let claim = Claim::take(&dir)?;
-        let partial = beside(&dir, ".partial")?;
-        remove_leftover(&partial)?;
-        let made = Partial::create(partial)?;
+        let site = Site::take(dir)?;
         {
-            let mut store = embedded::open_segments(&made.store(), true)?;
+            let mut store = Medium::open(&site.path(), self.backend, true)?;
             let member_id = store.identity.member_id;
             restore::restore(member_id, store.log.as_mut(), store.records.as_ref(), content, source)?;
         }
         // Opened again: what is judged is what the medium gives back.
-        let store = embedded::open_segments(&made.store(), false)?;
+        let store = Medium::open(&site.path(), None, false)?;
         let audit = restore::audit(store.records.clone())?;
-        Ok(RestoredStore { audit, dir, partial: made, _claim: claim })
+        Ok(RestoredStore { audit, site })
     }
 }
 
@@ -53,10 +48,7 @@ impl Options {
 #[derive(Debug)]
 pub struct RestoredStore {
     audit: Audit,
-    dir: PathBuf,
-    partial: Partial,
-    /// Given back last.
-    _claim: Claim,
+    site: Site,
 }
 
 impl RestoredStore {
@@ -70,6 +62,37 @@ impl RestoredStore {
     /// # Errors
     /// The system refused; then there is no store, or, if only the sync failed, one that a crash may take away.
     pub fn keep(self) -> Result<(), Error> {
+        self.site.keep()
+    }
+}
+
+/// Where a store is made, beside its place. Removed when it is dropped without having been kept.
+#[derive(Debug)]
+pub(crate) struct Site {
+    dir: PathBuf,
+    partial: Partial,
+    /// Given back last.
+    _claim: Claim,
+}
+
+impl Site {
+    /// Makes room for the store that is to get the name `dir`, which must be vacant.
+    pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
+        let dir = std::path::absolute(dir).map_err(|error| failed("find", dir, &error))?;
+        check_vacant(&dir)?;
+        let claim = Claim::take(&dir)?;
+        let partial = beside(&dir, ".partial")?;
+        remove_leftover(&partial)?;
+        Ok(Self { dir, partial: Partial::create(partial)?, _claim: claim })
+    }
+
+    /// The directory to fill.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.partial.store()
+    }
+
+    /// Gives what was made its place, durably.
+    pub(crate) fn keep(self) -> Result<(), Error> {
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
         fs::rename(self.partial.store(), &self.dir).map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => Error::Open(format!(

@@ -1,5 +1,6 @@
-//! Where a store is: `file:///dir`, `mem:`, `unix:///path`, `coffer://host:port,host:port`.
+//! Where a store is: `file:///dir`, `file:///dir?backend=sqlite`, `mem:`, `unix:///path`, `coffer://host:port,host:port`.
 
+use coffer_backends::Backend;
 use coffer_core::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +13,12 @@ pub const DEFAULT_PORT: u16 = 7420;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Uri {
     /// A directory, opened in this process.
-    File(PathBuf),
+    File {
+        /// The directory.
+        dir: PathBuf,
+        /// The backend that the URI asks for, if any.
+        backend: Option<Backend>,
+    },
     /// Memory of this process.
     Memory,
     /// Daemons, each of which can answer.
@@ -42,7 +48,11 @@ impl FromStr for Uri {
             return Ok(Self::Memory);
         }
         if let Some(rest) = text.strip_prefix("file:") {
-            return Ok(Self::File(absolute_path(text, rest)?));
+            let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+            return Ok(Self::File {
+                dir: absolute_path(text, path)?,
+                backend: parameters_of(text, parameters)?,
+            });
         }
         // Elsewhere a bare `host:port` will do; here it might as well be a misspelt path.
         match text.is_empty() || text.contains(":/") {
@@ -130,8 +140,8 @@ fn absolute_path(uri: &str, rest: &str) -> Result<PathBuf, Error> {
     if !path.starts_with('/') {
         return Err(invalid(uri, ABSOLUTE));
     }
-    if path.contains(['?', '#']) {
-        return Err(invalid(uri, "it takes no parameters; write `%3F` and `%23` for ? and # in a path"));
+    if path.contains('#') {
+        return Err(invalid(uri, "write `%3F` and `%23` for ? and # in a path"));
     }
     let bytes =
         percent_decode(path).ok_or_else(|| invalid(uri, "a `%` is not followed by two hex digits"))?;
@@ -139,6 +149,27 @@ fn absolute_path(uri: &str, rest: &str) -> Result<PathBuf, Error> {
         return Err(invalid(uri, "a path holds no zero byte"));
     }
     Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+/// What follows the `?` of `file:///path?backend=sqlite`.
+fn parameters_of(uri: &str, parameters: &str) -> Result<Option<Backend>, Error> {
+    let mut backend = None;
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("backend", value)) if backend.is_none() => {
+                backend = Some(value.parse().map_err(|reason: String| invalid(uri, &reason))?);
+            }
+            Some(("backend", _)) => return Err(invalid(uri, "the parameter `backend` is given twice")),
+            _ => {
+                let reason = format!(
+                    "the parameter `{parameter}` is not known, there is `backend=segment|sqlite`; write `%3F` and \
+                     `%23` for ? and # in a path"
+                );
+                return Err(invalid(uri, &reason));
+            }
+        }
+    }
+    Ok(backend)
 }
 
 fn percent_decode(text: &str) -> Option<Vec<u8>> {
@@ -186,9 +217,10 @@ impl fmt::Display for Endpoint {
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => {
+            Self::File { dir, backend } => {
                 f.write_str("file://")?;
-                percent_encode(path, f)
+                percent_encode(dir, f)?;
+                backend.map_or(Ok(()), |backend| write!(f, "?backend={backend}"))
             }
             Self::Memory => f.write_str("mem:"),
             Self::Remote(endpoints) => {
@@ -212,12 +244,22 @@ mod tests {
         Endpoint::Tcp { host: host.into(), port }
     }
 
+    fn file(dir: &str, backend: Option<Backend>) -> Uri {
+        Uri::File { dir: dir.into(), backend }
+    }
+
     #[test]
     fn every_kind_is_read_and_written_back() {
         for (text, uri, shown) in [
             ("mem:", Uri::Memory, "mem:"),
-            ("file:///var/lib/a%20b", Uri::File("/var/lib/a b".into()), "file:///var/lib/a%20b"),
-            ("file:/var/lib", Uri::File("/var/lib".into()), "file:///var/lib"),
+            ("file:///var/lib/a%20b", file("/var/lib/a b", None), "file:///var/lib/a%20b"),
+            ("file:/var/lib", file("/var/lib", None), "file:///var/lib"),
+            (
+                "file:///a%3Fb?backend=sqlite",
+                file("/a?b", Some(Backend::Sqlite)),
+                "file:///a%3Fb?backend=sqlite",
+            ),
+            ("file:///a?backend=segment", file("/a", Some(Backend::Segment)), "file:///a?backend=segment"),
             (
                 "unix:///run/c.sock",
                 Uri::Remote(vec![Endpoint::Unix("/run/c.sock".into())]),
@@ -251,7 +293,10 @@ mod tests {
         for (text, reason) in [
             ("", "names no endpoint"),
             ("file://relative", "must be absolute"),
-            ("file:///a?b=c", "takes no parameters"),
+            ("file:///a?b=c", "parameter `b=c` is not known"),
+            ("file:///a?backend=tape", "there is no backend"),
+            ("file:///a?backend=sqlite&backend=sqlite", "given twice"),
+            ("file:///a#b", "write `%3F` and `%23`"),
             ("file:///a%2", "two hex digits"),
             ("unix://", "must be absolute"),
             ("/var/lib/coffer", "has no scheme"),

@@ -1,4 +1,4 @@
-//! The same cases on every kind of store: in memory, in a directory, behind TCP and behind a Unix socket.
+//! The same cases on every kind of store: in memory, in a directory (of both backends), behind TCP and behind a Unix socket.
 
 use coffer::request::{
     CompactRequest, LeaseGrantRequest, LeaseTimeToLiveRequest, SortOrder, SortTarget, TxnOpResponse,
@@ -22,11 +22,12 @@ struct Place {
 impl Place {
     async fn open(name: &'static str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let file = format!("file://{}", dir.path().join("store").display());
+        let parameters = if name == "sqlite" { "?backend=sqlite" } else { "" };
+        let file = format!("file://{}{parameters}", dir.path().join("store").display());
         let socket = format!("unix://{}", dir.path().join("socket").display());
         let listen = match name {
             "mem" => None,
-            "file" => None,
+            "file" | "sqlite" => None,
             "tcp" => Some("coffer://127.0.0.1:0".to_owned()),
             _ => Some(socket),
         };
@@ -68,7 +69,7 @@ fn options() -> Options {
 /// Runs a case on every kind of store, each fresh.
 fn everywhere(case: impl AsyncFn(&Client, &str)) {
     coffer::block_on(async {
-        for name in ["mem", "file", "tcp", "unix"] {
+        for name in ["mem", "file", "sqlite", "tcp", "unix"] {
             let place = Place::open(name).await;
             case(&place.client, place.name).await;
             place.close().await;

@@ -22,7 +22,8 @@ pub(crate) fn run(global: &Global, options: ImportEtcdOptions) -> Result<(), Fai
     let file = EtcdFile::open(&options.file, options.skip_hash_check).map_err(|error| unreadable(&error))?;
     check_auth(&file, options.without_auth)?;
     let mut source = Counted { rows: file.rows(), records: 0, bar: progress::bar(None, false) };
-    let made = Options::default().restore(&options.data_dir, file.restored(), &mut source);
+    let made =
+        Options::default().backend(options.backend).restore(&options.data_dir, file.restored(), &mut source);
     source.bar.finish_and_clear();
     let made = made.map_err(failed)?;
     let expected = file.hash_kv().map_err(|error| unreadable(&error))?;

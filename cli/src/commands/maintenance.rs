@@ -37,6 +37,7 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
                 "ID",
                 "VERSION",
                 "DB SIZE",
+                "BACKEND",
                 "IS LEADER",
                 "IS LEARNER",
                 "RAFT TERM",
@@ -74,12 +75,13 @@ fn simple_row(endpoint: &str, status: &StatusResponse) -> String {
     )
 }
 
-fn table_row(endpoint: &str, status: &StatusResponse) -> [String; 12] {
+fn table_row(endpoint: &str, status: &StatusResponse) -> [String; 13] {
     [
         endpoint.to_owned(),
         format!("{:x}", status.header.member_id),
         status.version.clone(),
         human_bytes(status.db_size_bytes),
+        status.backend.clone(),
         is_leader(status).to_string(),
         status.is_learner.to_string(),
         status.raft_term.to_string(),

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
+use coffer::Backend;
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,11 @@ pub(crate) struct Partial {
     /// Directory of the store [default: NAME.coffer]
     #[arg(long, env = "COFFER_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// How a new store is kept: segment (flat files) or sqlite; an existing one must be of it [default: what is there,
+    /// and segment for a new store]
+    #[arg(long, env = "COFFER_BACKEND", value_name = "BACKEND")]
+    #[serde(deserialize_with = "backend")]
+    pub(crate) backend: Option<Backend>,
     /// Where clients are served, separated by commas: coffer://host:port or unix:///path for Coffer's own protocol,
     /// http://host:port for etcd's API; port 0 takes a free one [default: coffer://127.0.0.1:7420]
     #[arg(long, env = "COFFER_LISTEN_CLIENT_URLS", value_name = "URL,…", value_delimiter = ',')]
@@ -68,9 +74,10 @@ pub(crate) struct Partial {
 }
 
 /// The keys of a file: the fields of [`Partial`].
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "name",
     "data-dir",
+    "backend",
     "listen-client-urls",
     "advertise-client-urls",
     "heartbeat-interval",
@@ -113,6 +120,7 @@ impl Partial {
         Self {
             name: self.name.or(fallback.name),
             data_dir: self.data_dir.or(fallback.data_dir),
+            backend: self.backend.or(fallback.backend),
             listen_client_urls: self.listen_client_urls.or(fallback.listen_client_urls),
             advertise_client_urls: self.advertise_client_urls.or(fallback.advertise_client_urls),
             heartbeat_interval: self.heartbeat_interval.or(fallback.heartbeat_interval),
@@ -172,6 +180,11 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+fn backend<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Backend>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    name.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
 /// A list, or one string with commas.
 fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
@@ -193,10 +206,11 @@ mod tests {
     #[test]
     fn a_file_sets_what_it_names() {
         let file = Partial::parse(
-            "data-dir = '/var/lib/coffer'\nlisten-client-urls = 'coffer://a:1, unix:///b'\nmax-txn-ops = 7\nlog-level = 'debug'",
+            "data-dir = '/var/lib/coffer'\nbackend = 'sqlite'\nlisten-client-urls = 'coffer://a:1, unix:///b'\nmax-txn-ops = 7\nlog-level = 'debug'",
         );
         let expected = Partial {
             data_dir: Some("/var/lib/coffer".into()),
+            backend: Some(Backend::Sqlite),
             listen_client_urls: Some(vec!["coffer://a:1".into(), "unix:///b".into()]),
             max_txn_ops: Some(7),
             log_level: Some(LogLevel::Debug),
@@ -222,6 +236,7 @@ mod tests {
             ("listen-client-url = 'x'", "did you mean `listen-client-urls`?"),
             ("quux = 1", "there are name, data-dir"),
             ("max-txn-ops = 'many'", "line 1"),
+            ("backend = 'tape'", "there is no backend"),
             ("log-level = 'loud'", "unknown variant `loud`"),
             ("listen-client-urls = 7", "expected a string or a list"),
             ("= 7", "line 1"),

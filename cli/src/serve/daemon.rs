@@ -41,7 +41,7 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
     let signals = coffer_runtime::signal()
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot receive signals: {error}")))?;
     data_dir::check(&plan.data_dir)?;
-    let node = plan.options.open_node(&Uri::File(plan.data_dir.clone())).await?;
+    let node = plan.options.open_node(&Uri::File { dir: plan.data_dir.clone(), backend: None }).await?;
     let ended = match Surfaces::start(plan, &node) {
         Ok(surfaces) => {
             let ready = Ready {

@@ -59,7 +59,10 @@ impl Settings {
         )?;
         let plan = Plan {
             data_dir,
-            options: limits.options(),
+            options: match given.backend {
+                Some(backend) => limits.options().backend(backend),
+                None => limits.options(),
+            },
             listen,
             rpc: coffer_rpc::server::ServerConfig {
                 advertise_urls: advertised.clone(),

@@ -126,6 +126,15 @@ fn export(daemon: &Daemon) -> BTreeMap<String, String> {
 
 #[test]
 fn twenty_kills_lose_nothing_acknowledged_and_invent_nothing() {
+    kill_again_and_again("segment");
+}
+
+#[test]
+fn twenty_kills_lose_nothing_in_sqlite_either() {
+    kill_again_and_again("sqlite");
+}
+
+fn kill_again_and_again(backend: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let store = directory.path().join("store");
     let acked = directory.path().join("acked");
@@ -139,7 +148,7 @@ fn twenty_kills_lose_nothing_acknowledged_and_invent_nothing() {
         fs::write(&acked, "").expect("the acknowledgements of before are removed");
         let after = 1 + random.below(KEYS - 2);
         let sent = (after + 1 + random.below(UNDER_WAY_MAX)).min(KEYS - 1);
-        let last = import_and_kill(Daemon::start(&store), round, &acked, after, sent);
+        let last = import_and_kill(Daemon::start_on(&store, backend), round, &acked, after, sent);
         for (number, rounds) in (0..KEYS).zip(&mut possible) {
             if number < last {
                 rounds.clear();
@@ -150,7 +159,7 @@ fn twenty_kills_lose_nothing_acknowledged_and_invent_nothing() {
         }
 
         // This daemon is killed as well, with nothing under way: what it served must still be there in the next round.
-        let daemon = Daemon::start(&store);
+        let daemon = Daemon::start_on(&store, backend);
         let mut found = export(&daemon);
         for (number, rounds) in (0..KEYS).zip(&mut possible) {
             let stored = found.remove(&key(number));
@@ -159,7 +168,7 @@ fn twenty_kills_lose_nothing_acknowledged_and_invent_nothing() {
             *rounds = vec![seen.unwrap_or_else(|| {
                 let stored = stored.map_or("nothing".into(), |text| text.chars().take(40).collect::<String>());
                 panic!(
-                    "seed {seed}, round {round} of which line {last} was acknowledged: key {number} holds {stored}, \
+                    "{backend}, seed {seed}, round {round} of which line {last} was acknowledged: key {number} holds {stored}, \
                      not the value of one of the rounds {rounds:?}"
                 )
             })];

@@ -97,10 +97,17 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it on a free port with its store in `dir`.
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_on(dir, "segment")
+    }
+
+    /// Starts it on a free port with its store of this backend in `dir`.
+    pub(crate) fn start_on(dir: &Path, backend: &str) -> Self {
         Self::start_with(
             program()
                 .args([
                     "serve",
+                    "--backend",
+                    backend,
                     "--listen-client-urls",
                     "coffer://127.0.0.1:0",
                     "--log-level",

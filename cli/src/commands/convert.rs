@@ -1,0 +1,78 @@
+//! `convert`: makes a store of another backend from a closed one.
+
+use super::progress;
+use crate::args::{ConvertOptions, Global};
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output};
+use coffer::{Error, Options};
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(global: &Global, options: ConvertOptions) -> Result<(), Failure> {
+    let mut output = Output::new(global.write_out, global.hex);
+    output.no_table("convert")?;
+    // Revisions are the only measure that is known before everything was read.
+    let bar = progress::bar(Some(0), false);
+    let ConvertOptions { from, to, backend } = options;
+    let made = Options::default().convert(&from, &to, backend, &mut |now| {
+        bar.set_length(now.revision_last.unsigned_abs());
+        bar.set_position(now.revision.unsigned_abs());
+    });
+    bar.finish_and_clear();
+    let made = made.map_err(failed)?;
+    let (audit, copied, from_backend) = (*made.audit(), *made.copied(), made.from());
+    made.keep()?;
+    let report = Report {
+        data_dir: to,
+        backend: backend.name(),
+        was: from_backend.name(),
+        revision: audit.revision,
+        compact_revision: audit.compact_revision,
+        keys: audit.keys,
+        records: copied.records,
+        leases: audit.leases,
+        log_entries: copied.entries,
+        hash: audit.hash,
+    };
+    match output.format {
+        Format::Json => output.json(&report)?,
+        Format::Simple | Format::Table => report.write(&mut output)?,
+    }
+    Ok(output.flush()?)
+}
+
+fn failed(error: Error) -> Failure {
+    match error {
+        Error::Corrupt(_) => Failure::new(Exit::Corrupt, error).note("there is no new store"),
+        error => Failure::from(error).note("there is no new store"),
+    }
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+struct Report {
+    data_dir: PathBuf,
+    backend: &'static str,
+    was: &'static str,
+    revision: i64,
+    compact_revision: i64,
+    keys: u64,
+    records: u64,
+    leases: u64,
+    log_entries: u64,
+    hash: u32,
+}
+
+impl Report {
+    fn write(&self, output: &mut Output) -> io::Result<()> {
+        let Report { revision, compact_revision, keys, records, leases, log_entries, .. } = self;
+        output.line(format_args!("revision {revision}, compacted at {compact_revision}"))?;
+        output.line(format_args!(
+            "{keys} keys, {records} records, {leases} leases, {log_entries} log entries"
+        ))?;
+        output.line(format_args!("HashKV of both stores: {}", self.hash))?;
+        let path = Path::display(&self.data_dir);
+        output.line(format_args!("converted from {} to {} in {path}", self.was, self.backend))
+    }
+}

@@ -245,7 +245,7 @@ impl Node {
     }
 
     /// Lets what older keys sealed be carried over in the background, if the record store was asked to
-    /// ([`Records::wants_rewrite`](crate::storage::Records::wants_rewrite)). What an earlier life left is gone on with
+    /// ([`Records::wants_rewrite`]). What an earlier life left is gone on with
     /// at the start anyway.
     pub fn rewrite(&self) {
         self.inner.maintenance.rewrite_requested();

@@ -7,7 +7,7 @@
 
 use crate::error::Error;
 
-/// Most keys that one txn may look at; what a value costs beside its key is told by [`value_looks`].
+/// Most keys that one txn may look at. A value that is read counts as 16 keys and one more for each 256 bytes.
 pub const TXN_LOOKS_MAX: u64 = 200_000;
 
 /// What it costs to read a value, in keys: it may have to come from the disk.

@@ -191,11 +191,18 @@ impl Database {
 
     /// Has SQLite check its own structures.
     pub(super) fn check_integrity(&self) -> Result<(), StorageError> {
-        let found: Vec<String> = self.read(|connection| {
-            let mut statement = connection.prepare("PRAGMA integrity_check(3)")?;
-            let rows = statement.query_map([], |row| row.get(0))?;
-            rows.collect()
-        })?;
+        let check = || {
+            self.read(|connection| -> rusqlite::Result<Vec<String>> {
+                let mut statement = connection.prepare("PRAGMA integrity_check(3)")?;
+                let rows = statement.query_map([], |row| row.get(0))?;
+                rows.collect()
+            })
+        };
+        // It tells of a read that failed as of damage. Damage is still there at a second look.
+        let mut found = check()?;
+        if found != ["ok"] {
+            found = check()?;
+        }
         if found == ["ok"] { Ok(()) } else { Err(self.corrupt("a sound database", found.join("; "))) }
     }
 }

@@ -1,4 +1,6 @@
-//! The SQLite backend from outside: the conformance suite, its files, and opening.
+//! The SQLite backend from outside: the conformance suite on two kinds of disk, and opening.
 
+mod conformance;
 mod conformance_files;
 mod open;
+mod vfs;

@@ -1,0 +1,99 @@
+//! The storage conformance suite on the SQLite backend, on a simulated disk that tears and forgets.
+//!
+//! SQLite writes a page at a time, so that a script has many more operations than on the segment backend. A run strikes
+//! one of `COFFER_STRIDE` operations (default 6; 1 strikes each).
+
+use crate::vfs::SimVfs;
+use coffer_backends::io::{Fault as DiskFault, SimDisk};
+use coffer_backends::sqlite::{Options, SqliteStore};
+use coffer_core::storage::StorageError;
+use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+struct SqliteHarness {
+    disk: SimDisk,
+    vfs: SimVfs,
+    stride: u64,
+    /// Armings so far: each strikes at another place within its stride.
+    armed: u64,
+}
+
+impl SqliteHarness {
+    fn new() -> Self {
+        let disk = SimDisk::new(1);
+        let vfs = SimVfs::new(disk.clone());
+        let stride = std::env::var("COFFER_STRIDE").ok().map_or(6, |text| text.parse().expect("a number"));
+        Self { disk, vfs, stride, armed: 0 }
+    }
+
+    /// Everything that is stored; the lock says nothing, and its file is not ours to check.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.disk.files();
+        files.retain(|path| {
+            !path.ends_with("LOCK") && self.disk.content(path).is_some_and(|it| !it.is_empty())
+        });
+        files
+    }
+}
+
+impl Harness for SqliteHarness {
+    fn open(&mut self) -> Result<Opened, StorageError> {
+        let options = Options { readers_max: 0, vfs: self.vfs.name().into(), ..Options::default() };
+        let store = SqliteStore::open_on(Path::new("/store"), &options, Arc::new(self.disk.clone()))?;
+        Ok(Opened { log: store.log, records: store.records })
+    }
+
+    fn operations(&self) -> u64 {
+        self.disk.counters().operations / self.stride
+    }
+
+    fn arm(&mut self, at: u64, fault: Fault) -> bool {
+        let counters = self.disk.counters();
+        self.armed += 1;
+        let within = (at * 7 + self.armed * 5) % self.stride;
+        let at = (at - 1) * self.stride + within + 1;
+        let fault = match fault {
+            Fault::Crash => DiskFault::Crash,
+            Fault::Error => DiskFault::Eio,
+            Fault::NoSpace => DiskFault::NoSpace,
+            Fault::ShortWrite => DiskFault::ShortWrite,
+            Fault::ReadError => {
+                self.disk.arm_read(counters.reads + at);
+                return true;
+            }
+        };
+        self.disk.arm(counters.operations + at, fault);
+        true
+    }
+
+    fn disarm(&mut self) {
+        self.disk.disarm();
+    }
+
+    fn fired(&self) -> bool {
+        self.disk.fired()
+    }
+
+    fn crash(&mut self, seed: u64) {
+        self.disk.crash(seed);
+    }
+
+    fn flip(&mut self, seed: u64) -> Option<String> {
+        let files = self.files();
+        let path = &files[seed as usize % files.len()];
+        let bytes = self.disk.content(path)?.len();
+        let bit = (seed >> 16) as usize % (bytes * 8);
+        self.disk.flip(path, bit / 8, (bit % 8) as u8);
+        Some(format!("bit {bit} of {}", path.display()))
+    }
+
+    fn log_io(&self) -> Option<LogIo> {
+        None
+    }
+}
+
+mod suite {
+    use super::SqliteHarness;
+    coffer_core::conformance_tests!(|| Box::new(SqliteHarness::new()));
+}

@@ -24,6 +24,8 @@
 //! - Entries at or below the watermark do not count, whatever groups still hold them; their rows go later, a few with
 //!   each group.
 //! - The hard state of the base is replaced by that of any group that counts.
+//! - The first group that counts holds the first entry behind the watermark. What else it holds may have stood on
+//!   entries of groups that are gone, and been taken back by a truncation in the same group.
 //!
 //! # Crash behaviour
 //! A group's transaction happened or did not. A WAL that rotted is told from a torn one; see [`super::wal`].
@@ -378,7 +380,7 @@ fn replay(groups: &Arc<Groups>, base: &Base, content: &mut Content<Row>) -> Resu
         let at = Row { groups: groups.clone(), sequence, bytes: piece.len() as u32 };
         let body = groups.sealed.text(sealed, group_place(sequence), piece)?;
         let mut fits = true;
-        each_step(&body, |step| fits &= apply(content, &step, &at))
+        each_step(&body, |step| fits = apply(content, &step, &at, fits))
             .map_err(|_| corrupt(at.name(), "malformed log operations"))?;
         if !fits {
             return Err(corrupt(at.name(), "entries that do not continue the log"));
@@ -390,18 +392,25 @@ fn replay(groups: &Arc<Groups>, base: &Base, content: &mut Content<Row>) -> Resu
     Ok(sequence)
 }
 
-/// Takes a step of a group; `false` if it does not continue the log. What the watermark covers is passed over.
-fn apply(content: &mut Content<Row>, step: &Step, at: &Row) -> bool {
+/// Takes a step of a group; returns whether the steps so far continue the log, if `fits` says so of those before it.
+/// What the watermark covers is passed over.
+fn apply(content: &mut Content<Row>, step: &Step, at: &Row, fits: bool) -> bool {
     let purged = content.state.purged;
+    let index = |id: Option<LogId>| id.map(|id| id.index);
     match step {
-        Step::Entry { id, .. } if purged.is_some_and(|purged| id.index <= purged.index) => return true,
-        Step::Entry { id, .. } if content.state.last.map_or(0, |last| last.index + 1) != id.index => {
-            return false;
+        Step::Entry { id, .. } if Some(id.index) <= index(purged) => fits,
+        Step::Entry { id, .. } if index(content.state.last).map_or(0, |last| last + 1) != id.index => false,
+        // Whatever stood behind the watermark, now nothing does: the first group that counts may begin with entries
+        // that followed purged ones, if it takes them back.
+        Step::Truncate(after) if index(*after) <= index(purged) => {
+            content.step(&Step::Truncate(purged), at);
+            true
         }
-        Step::Truncate(after) if *after < purged => content.step(&Step::Truncate(purged), at),
-        step => content.step(step, at),
+        step => {
+            content.step(step, at);
+            fits
+        }
     }
-    true
 }
 
 impl Log for SqliteLog {

@@ -1,6 +1,7 @@
-//! The SQLite backend from outside: the conformance suite on two kinds of disk, and opening.
+//! The SQLite backend from outside: the conformance suite on two kinds of disk, opening, and the log.
 
 mod conformance;
 mod conformance_files;
+mod log;
 mod open;
 mod vfs;

@@ -6,7 +6,7 @@
 //!
 //! So each opening reads the WAL that a crash left, refuses it if a transaction that does not verify is followed by
 //! frames of another one (which was begun only after the first was synced), and otherwise puts a synced copy of what
-//! counts into its place.
+//! counts into its place. An empty WAL is replaced as well: SQLite does not sync a WAL that it cut.
 //!
 //! Where a transaction ends is said by its last frame. If that frame is the one that does not verify, its word is taken
 //! only if it verifies but for one flipped bit: what a torn write leaves there may be of an earlier life of the file.
@@ -28,6 +28,8 @@ const FRAME_HEADER_BYTES: usize = 24;
 const MAGIC: u32 = 0x377f_0682;
 /// The second word of a frame: pages of the database after a transaction that it ends, or 0.
 const COMMIT_WORD: usize = 1;
+/// Where the salts stand in a frame.
+const SALTS: usize = 8;
 const COPY_BYTES: usize = 1 << 20;
 
 /// The WAL of a database.
@@ -50,9 +52,6 @@ pub(super) fn recover(io: &dyn Io, path: &Path, new: &Path) -> Result<(), Storag
         move |error| StorageError::io(operation, wal, error)
     };
     let bytes = file.len().map_err(failed("stat"))?;
-    if bytes == 0 {
-        return Ok(());
-    }
     let counts = match Frames::read(&*file, bytes).map_err(failed("read"))? {
         Ok(counts) => counts,
         Err((offset, expected, found)) => return Err(corrupt(&wal, offset, expected, found)),
@@ -100,7 +99,9 @@ impl<'a> Frames<'a> {
         let mut header = [0; HEADER_BYTES];
         let found = read_full(file, &mut header, 0)?;
         let Some(page_bytes) = valid_header(&header[..found]) else {
-            return Ok(without_header(&mut header, bytes));
+            let mut salts = [0; 8];
+            read_full(file, &mut salts, (HEADER_BYTES + SALTS) as u64)?;
+            return Ok(without_header(header, salts, bytes));
         };
         let mut frames = Frames {
             file,
@@ -137,7 +138,7 @@ impl<'a> Frames<'a> {
 
     /// Whether the frame belongs to this life of the WAL.
     fn is_ours(&self) -> bool {
-        self.frame[8..16] == self.salts
+        self.frame[SALTS..SALTS + 8] == self.salts
     }
 
     /// Whether the frame ends a transaction.
@@ -206,16 +207,20 @@ fn valid_header(header: &[u8]) -> Option<usize> {
     (right && page_bytes.is_power_of_two() && (512..=65536).contains(&page_bytes)).then_some(page_bytes)
 }
 
-/// A header that does not verify is synced before any frame follows it. So either nothing follows, or the WAL was
-/// about to be used again from its start, after all of it was copied into the database; or it rotted.
-fn without_header(header: &mut [u8; HEADER_BYTES], bytes: u64) -> Result<u64, Damage> {
-    let before = number(&header[12..]).wrapping_sub(1);
-    header[12..16].copy_from_slice(&before.to_be_bytes());
-    let half_written = valid_header(header).is_some();
-    if bytes <= HEADER_BYTES as u64 || half_written {
+/// A header is synced before any frame follows it. So one that does not verify is all there is; or the WAL was about to
+/// be used again from its start, after all of it was copied into the database, and its frames are of the life before,
+/// with the salts `frame_salts`; or it rotted.
+fn without_header(mut header: [u8; HEADER_BYTES], frame_salts: [u8; 8], bytes: u64) -> Result<u64, Damage> {
+    if bytes <= HEADER_BYTES as u64 {
         return Ok(0);
     }
-    Err((0, "the header of a write-ahead log", "one that does not verify"))
+    let before = number(&header[12..]).wrapping_sub(1);
+    header[12..16].copy_from_slice(&before.to_be_bytes());
+    header[16..24].copy_from_slice(&frame_salts);
+    match valid_header(&header) {
+        Some(_) => Ok(0),
+        None => Err((0, "the header of a write-ahead log", "one that does not verify")),
+    }
 }
 
 fn number(bytes: &[u8]) -> u32 {

@@ -180,12 +180,19 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     name.strip_prefix(NEW).is_some_and(is_database)
 }
 
+/// Removes what was begun and not finished, durably: else a cut could have the next file of such a name, which takes
+/// another name, be the one that was removed.
 fn remove_unfinished(path: &Path, io: &dyn Io) -> Result<(), StorageError> {
-    for name in list(path, io)?.iter().filter(|name| is_unfinished(name)) {
+    let mut names = list(path, io)?;
+    names.retain(|name| is_unfinished(name));
+    for name in &names {
         let path = path.join(name);
         io.remove(&path).map_err(|error| StorageError::io("remove", path, error))?;
     }
-    Ok(())
+    match names.is_empty() {
+        true => Ok(()),
+        false => io.sync_dir(path).map_err(|error| StorageError::io("sync directory", path, error)),
+    }
 }
 
 /// Creates a store. The database of the records gets its name last.

@@ -112,3 +112,27 @@ fn a_rotten_bit_of_a_header_is_refused() {
         assert!(matches!(opened, Some(StorageError::Corrupt { .. })), "bit {bit}: {opened:?}");
     }
 }
+
+#[test]
+fn a_start_that_is_cut_twice_leaves_a_sound_store() {
+    let (closed, wal) = closed_store();
+    // As if the store had been killed: there is a WAL to judge and to copy.
+    closed.place(Path::new(WAL), &wal);
+    let cut = |disk: &SimDisk, at: u64, seed: u64| {
+        let disk = disk.fork();
+        let vfs = SimVfs::new(disk.clone());
+        disk.arm(disk.counters().operations + at, Fault::Crash);
+        drop(open(&disk, &vfs));
+        assert!(disk.fired(), "only {at} operations");
+        disk.crash(seed);
+        disk
+    };
+    for (first, first_seed) in (1..=4).flat_map(|at| (0..12).map(move |seed| (at, seed))) {
+        let once = cut(&closed, first, first_seed);
+        for (second, seed) in (1..=7).flat_map(|at| (0..20).map(move |seed| (at, seed))) {
+            let twice = cut(&once, second, seed);
+            let what = format!("cut at {first} with seed {first_seed}, then at {second} with seed {seed}");
+            check(&twice, &(LAST..=LAST), &what);
+        }
+    }
+}

@@ -94,7 +94,15 @@ impl RangeRequest {
         }
     }
 
-    /// Whether a limit can stop the walk early: key order ascending and no filter by revision.
+    /// Whether a limit counts before anything is sorted. As in etcd that is so without an order, whatever the sort
+    /// target: one pair more than the limit is taken in key order, these are sorted, and the last is left out.
+    pub fn limit_comes_first(&self) -> bool {
+        let in_key_order = self.sort_target == SortTarget::Key && self.sort_order == SortOrder::Ascend;
+        (self.sort_order == SortOrder::None || in_key_order) && !self.has_filters()
+    }
+
+    /// Whether pairs are answered in the order of the walk, so that an answer can be gone on with from its last key: key
+    /// order ascending and no filter by revision.
     pub fn limit_stops_walk(&self) -> bool {
         self.sort_target == SortTarget::Key && self.sort_order != SortOrder::Descend && !self.has_filters()
     }

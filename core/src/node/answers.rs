@@ -179,7 +179,7 @@ impl<'a> Answering<'a> {
 fn looks(request: &RangeRequest, found: usize) -> u64 {
     let found = found as u64;
     match request.limit {
-        limit if limit > 0 && request.limit_stops_walk() => found.min(limit as u64),
+        limit if limit > 0 && request.limit_comes_first() => found.min(limit as u64),
         _ => found,
     }
     .max(1)

@@ -82,7 +82,7 @@ impl Search {
         let found_max = match request.limit {
             _ if view.own_steps > 0 => usize::MAX,
             _ if request.count_only => 0,
-            limit if limit > 0 && request.limit_stops_walk() => (limit as usize).saturating_add(1),
+            limit if limit > 0 && request.limit_comes_first() => (limit as usize).saturating_add(1),
             _ => usize::MAX,
         };
         let range = request.range.clone();
@@ -182,7 +182,7 @@ impl Search {
         let request = &self.view.request;
         if request.count_only {
             self.found.clear();
-        } else if request.limit > 0 && request.limit_stops_walk() {
+        } else if request.limit > 0 && request.limit_comes_first() {
             self.found.truncate((request.limit as usize).saturating_add(1));
         }
         if !request.answers_from_index() && !request.range.is_single() {

@@ -161,7 +161,7 @@ impl Before<'_> {
         match request.limit {
             _ if is_between_writes => found(),
             _ if request.count_only => 1,
-            limit if limit > 0 && request.limit_stops_walk() => found().min(limit as u64),
+            limit if limit > 0 && request.limit_comes_first() => found().min(limit as u64),
             _ => found(),
         }
         .max(1)

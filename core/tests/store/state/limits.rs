@@ -53,7 +53,9 @@ fn each_operation_counts_the_keys_that_it_looks_at() {
     costs("a count", 1, range(RangeRequest { count_only: true, ..all() }));
     costs("a limit", 10, range(RangeRequest { limit: 10, ..all() }));
     costs("a limit beyond the end", KEYS, range(RangeRequest { limit: 5000, ..all() }));
-    costs("sorted", KEYS, range(RangeRequest { limit: 10, sort_target: SortTarget::Create, ..all() }));
+    let sorted = RangeRequest { limit: 10, sort_target: SortTarget::Create, ..all() };
+    costs("sorted", KEYS, range(RangeRequest { sort_order: SortOrder::Ascend, ..sorted.clone() }));
+    costs("a limit before a target without an order", 10, range(sorted));
     costs("descending", KEYS, range(RangeRequest { limit: 10, sort_order: SortOrder::Descend, ..all() }));
     costs("filtered", KEYS, range(RangeRequest { limit: 10, min_mod_revision: 5, ..all() }));
     costs("an old revision", 1, range(RangeRequest { revision: 2, ..all() }));

@@ -282,10 +282,14 @@ pub(crate) fn find(content: &Content, request: &RangeRequest) -> RangeOutcome {
         version: pair.version,
     });
     let mut found: Vec<IndexEntry> = all.collect();
+    // etcd takes one more than the limit unless it is asked for an order, or filters.
+    let is_plain = request.sort_order == SortOrder::None
+        || (request.sort_order, request.sort_target) == (SortOrder::Ascend, SortTarget::Key);
+    let cuts = is_plain && !request.has_filters();
     let count = found.len() as i64;
     if request.count_only {
         found.clear();
-    } else if request.limit > 0 && request.limit_stops_walk() {
+    } else if request.limit > 0 && cuts {
         found.truncate(request.limit as usize + 1);
     }
     RangeOutcome { request: request.clone(), found, count }

@@ -226,7 +226,7 @@ impl Node {
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
         if request.is_read_only() {
             check::txn(&request, &self.inner.limits)?;
-            return self.read_txn(request).await;
+            return Box::pin(self.read_txn(request)).await;
         }
         let (outcome, header, _answered) = self.propose(Command::Txn(request)).await?;
         self.answering().txn(outcome, header).await.map_err(|error| self.written(error))

@@ -4,6 +4,8 @@
 //! # Invariants
 //! - One answer holds no more than a bound of bytes, and one pair; what would need more is refused, and no more of it is
 //!   read.
+//! - What only some answers need (ranges, pairs from before) is a future of its own on the heap: the answer's is moved
+//!   with every call that waits for one.
 
 use super::range;
 use super::turns::Turns;
@@ -133,7 +135,7 @@ impl<'a> Answering<'a> {
         }
         let header = Header { revision: seen.now, ..Header::default() };
         Ok(match outcome {
-            Outcome::Range(view) => TxnOpResponse::Range(self.range(view, header).await?),
+            Outcome::Range(view) => TxnOpResponse::Range(Box::pin(self.range(view, header)).await?),
             Outcome::Put { .. } => TxnOpResponse::Put(self.put(outcome, header).await?),
             Outcome::DeleteRange { .. } => {
                 TxnOpResponse::DeleteRange(self.delete_range(outcome, header).await?)
@@ -159,9 +161,12 @@ impl<'a> Answering<'a> {
     }
 
     async fn load(&mut self, revisions: Vec<Revision>) -> Result<Vec<KeyValue>, Error> {
+        if revisions.is_empty() {
+            return Ok(Vec::new());
+        }
         let wanted = revisions.len();
-        let (kvs, bytes) =
-            range::load(self.values, revisions.into_iter(), self.bytes_left, &mut self.turns).await?;
+        let loading = range::load(self.values, revisions.into_iter(), self.bytes_left, &mut self.turns);
+        let (kvs, bytes) = Box::pin(loading).await?;
         if kvs.len() < wanted {
             return Err(Error::AnswerTooLarge);
         }

@@ -49,6 +49,20 @@ fn a_fresh_store_is_at_revision_one() {
     assert_eq!(get(&node, "a").as_deref(), Some("1"));
 }
 
+/// A future is copied into whatever waits for it, for every call, whether it needs all of its states or not.
+#[test]
+fn what_waits_for_a_write_is_small() {
+    let node = open(&MemoryDisk::default(), 1);
+    let put = size_of_val(&node.put(PutRequest::default()));
+    let txn = size_of_val(&node.txn(TxnRequest::default()));
+    let delete =
+        size_of_val(&node.delete_range(DeleteRangeRequest { range: KeyRange::all(), prev_kv: false }));
+    assert!(
+        put <= 1024 && delete <= 1024 && txn <= 2048,
+        "bytes: put {put}, txn {txn}, delete range {delete}"
+    );
+}
+
 #[test]
 fn content_survives_a_restart_whether_flushed_or_only_logged() {
     let disk = MemoryDisk::default();

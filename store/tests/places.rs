@@ -341,8 +341,8 @@ fn leases_end_when_they_are_revoked_or_run_out() {
 #[test]
 fn a_lease_that_is_kept_alive_outlives_its_ttl() {
     everywhere(async |store, name| {
-        let kept = store.lease_grant(Duration::from_secs(1)).await.unwrap();
-        let left_alone = store.lease_grant(Duration::from_secs(1)).await.unwrap();
+        let kept = store.lease_grant(Duration::from_secs(2)).await.unwrap();
+        let left_alone = store.lease_grant(Duration::from_secs(3)).await.unwrap();
         store.put("kept", "v").lease(kept.id).await.unwrap();
         store.put("alone", "v").lease(left_alone.id).await.unwrap();
         let mut keeper = store.keep_alive(kept.id).unwrap();

@@ -12,7 +12,7 @@ const DIRECTORIES: usize = 10;
 const KEPT_OF_EACH: usize = 1;
 /// Every so many stores of each kind one is dropped rather than closed.
 const DROP_EVERY: usize = 4;
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The names of this process's threads and the targets of its descriptors, each with how often it is there.
 fn held() -> BTreeMap<String, usize> {

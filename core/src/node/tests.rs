@@ -157,7 +157,7 @@ fn a_lease_expires_with_its_keys_not_early_and_not_late() {
     assert_eq!(lease.ttl_s, 1);
     block_on(node.put(PutRequest { lease: lease.id, ..put_request("k", "v") })).expect("a put with a lease");
     while get(&node, "k").is_some() {
-        assert!(granted.elapsed() < Duration::from_secs(10), "the lease does not end");
+        assert!(granted.elapsed() < Duration::from_secs(60), "the lease does not end");
         std::thread::yield_now();
     }
     assert!(granted.elapsed() >= Duration::from_millis(990), "ended early, after {:?}", granted.elapsed());

@@ -21,7 +21,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn open_with(config: NodeConfig) -> Node {
     let (log, records) = MemoryDisk::default().open().expect("an empty disk opens");

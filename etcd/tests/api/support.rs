@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 
 /// How long anything may take that should happen soon.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for what should happen soon.
 pub(crate) async fn soon<F: Future>(work: F) -> F::Output {

@@ -112,7 +112,7 @@ fn half_a_frame_no_login_and_silence_end_in_time() {
     let begun = Instant::now();
     for stream in [&mut no_login, &mut half_header, &mut half_frame, &mut silent] {
         read_to_end(stream);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
     // Half a frame though it drips: the whole has its time, not each byte.
     let mut dripping = world.attack();
@@ -125,7 +125,7 @@ fn half_a_frame_no_login_and_silence_end_in_time() {
         until("a moment", || Instant::now() > pause);
     }
     read_to_end(&mut dripping);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     world.only_the_ordinary_client_is_left();
 }
 

@@ -25,14 +25,14 @@ pub(crate) struct World {
 /// Patience short enough to wait for.
 pub(crate) fn impatient() -> ServerConfig {
     let limits = Limits {
-        frame_timeout: Duration::from_millis(500),
+        frame_timeout: Duration::from_millis(1000),
         stall_timeout: Duration::from_millis(1500),
         ..Limits::server()
     };
     ServerConfig {
         threads: 1,
         limits,
-        login_timeout: Duration::from_millis(500),
+        login_timeout: Duration::from_millis(1500),
         idle_timeout: Duration::from_millis(1000),
         drain_timeout: Duration::from_millis(500),
         ..ServerConfig::default()
@@ -74,7 +74,7 @@ impl World {
         self.store("ordinary", "value");
         let range = RangeRequest::new(KeyRange::single("ordinary"));
         assert_eq!(wait(self.client.range(range)).unwrap().kvs[0].value, "value");
-        assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
     }
 
     /// Every connection but the ordinary client's is gone.

@@ -59,7 +59,7 @@ fn a_range_in_pieces_waits_for_its_turn() {
     let all = || RangeRequest::new(KeyRange::all());
     let mut first = world.client.range_stream(all());
     wait(first.next()).unwrap().unwrap();
-    let hurried = world.client.with_deadline(Duration::from_millis(400));
+    let hurried = world.client.with_deadline(Duration::from_secs(2));
     let refused = wait(hurried.range_stream(all()).collect());
     assert_eq!(refused, Err(Error::TooManyRequests), "while the first is not taken");
     let second = world.client.range_stream(all());

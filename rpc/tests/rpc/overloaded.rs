@@ -121,9 +121,9 @@ fn a_refused_call_is_made_again() {
 #[test]
 fn a_call_that_is_refused_until_its_deadline_says_why() {
     let (client, puts) = connect_to_refusing(u32::MAX);
-    let client = client.with_deadline(Duration::from_millis(400));
+    let client = client.with_deadline(Duration::from_secs(4));
     assert_eq!(wait(client.put(put_request("k", "v"))), Err(Error::TooManyRequests));
     // Each pause is about twice the one before, the first about 25 ms.
     let puts = puts.load(Ordering::SeqCst);
-    assert!((2..=6).contains(&puts), "{puts}");
+    assert!((2..=10).contains(&puts), "{puts}");
 }

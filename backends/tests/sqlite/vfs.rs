@@ -1,8 +1,8 @@
 //! A VFS through which SQLite reaches a simulated disk, so that its writes can be lost, torn and made to fail.
 //!
 //! Only what a connection in exclusive locking mode needs: no shared memory, no locks (the store's own lock is on the
-//! simulated disk), no temporary files.
-#![allow(unsafe_code)]
+//! simulated disk), no temporary files. The tests of the crate itself include it as well.
+#![allow(unsafe_code, reason = "SQLite calls a VFS by C function pointers")]
 
 use coffer_backends::io::{File, Io, OpenMode, SimDisk, read_full, write_full};
 use rusqlite::ffi;

@@ -18,11 +18,11 @@
 //! store's id, and the slot from its id through the check value. AES-GCM does not commit to its key; the check value does.
 
 use crate::format::wire::{Malformed, Reader, put_bytes};
+use crate::seal::aead::Cipher;
+use crate::seal::sealer::SealBroken;
 use crate::seal::secret::{KEY_BYTES, SecretKey};
 use crate::seal::source::Parameters;
 use crate::seal::{NONCE_BYTES, Nonce, SALT_BYTES, TAG_BYTES, Tag};
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Error};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
@@ -153,9 +153,7 @@ impl Slot {
         let bound = self.bound(store_id);
         self.wrapped = *root.expose();
         let cipher = self.cipher(kek, store_id);
-        let text = self.wrapped.as_mut_slice().into();
-        let sealed = cipher.encrypt_inout_detached((&self.nonce).into(), &bound, text);
-        self.tag = sealed.expect("a key is shorter than 64 GiB").into();
+        self.tag = cipher.seal(&self.nonce, &bound, &mut self.wrapped);
     }
 
     pub(super) fn unwrap(&self, kek: &SecretKey, store_id: &[u8; 16]) -> Unwrapped {
@@ -165,18 +163,17 @@ impl Slot {
         let cipher = self.cipher(kek, store_id);
         let opened = SecretKey::filled(|key| {
             key.copy_from_slice(&self.wrapped);
-            let (nonce, tag) = ((&self.nonce).into(), (&self.tag).into());
-            cipher.decrypt_inout_detached(nonce, &self.bound(store_id), key.as_mut_slice().into(), tag)
+            cipher.open(&self.nonce, &self.bound(store_id), key, &self.tag)
         });
-        opened.map_or_else(|Error| Unwrapped::Tampered, Unwrapped::Root)
+        opened.map_or_else(|SealBroken| Unwrapped::Tampered, Unwrapped::Root)
     }
 
     fn check_value(&self, kek: &SecretKey, store_id: &[u8; 16]) -> SecretKey {
         kek.derive(&self.salt, &[CONTEXT, b" check", store_id])
     }
 
-    fn cipher(&self, kek: &SecretKey, store_id: &[u8; 16]) -> Aes256Gcm {
-        Aes256Gcm::new(kek.derive(&self.salt, &[CONTEXT, b" wrap", store_id]).expose().into())
+    fn cipher(&self, kek: &SecretKey, store_id: &[u8; 16]) -> Cipher {
+        Cipher::new(&kek.derive(&self.salt, &[CONTEXT, b" wrap", store_id]))
     }
 
     fn bound(&self, store_id: &[u8; 16]) -> Vec<u8> {

@@ -11,6 +11,9 @@
 //! Backends know core's storage traits and nothing above them: no socket, no consensus, no other backend.
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+extern crate self as coffer_backends;
+
 mod backend;
 mod format;
 mod groups;

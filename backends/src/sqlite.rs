@@ -3,9 +3,11 @@
 //! - `log`: one sealed row per group, in `log.db`.
 //! - `records`, `manifest`: units of records as rows, in `state.db`.
 //! - `sealed`: what a sealed file is here, and its nonces.
+//! - `progress`: what each half knows of the other.
 //! - `database`, `wal`: how SQLite is used, and what is looked at before it is.
 //!
-//! SQLite sees revisions, log indexes and sizes; everything else is in sealed blobs. `docs/formats.md` has the schema
+//! SQLite sees sizes, and numbers that count rows; everything else is in sealed blobs, before SQLite gets it, so that
+//! nothing else is in its WAL, its page cache, its temporary structures or its messages. `docs/formats.md` has the schema
 //! and the blobs byte by byte.
 //!
 //! # Invariants
@@ -22,6 +24,9 @@
 mod database;
 mod log;
 mod manifest;
+#[cfg(test)]
+mod nonces;
+mod progress;
 mod records;
 mod sealed;
 mod wal;
@@ -32,7 +37,7 @@ use crate::format::header::FileKind;
 use crate::format::piece::append_piece;
 use crate::io::{Io, OpenMode, RealIo};
 use crate::place::{Founding, Identity, LOCK, StoreLock, create_directories, explain, random, sync_way_to};
-use crate::seal::{Keys, Sealing};
+use crate::seal::{AtRest, Keyring, Keys, Sealing, is_keys_file};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
 use database::{Access, Database};
@@ -78,6 +83,9 @@ pub struct SqliteStore {
     pub records: Arc<dyn Records>,
     /// Who it is.
     pub identity: Identity,
+    /// Its data keys, if it is sealed: to ask for them, and to replace them while the store is open. They may be
+    /// held for longer than the store.
+    pub keyring: Option<Arc<Keyring>>,
 }
 
 impl SqliteStore {
@@ -85,8 +93,8 @@ impl SqliteStore {
     ///
     /// # Errors
     /// As [`open_on`](Self::open_on).
-    pub fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
-        Self::open_on(path, options, Arc::new(RealIo))
+    pub fn open(path: &Path, at_rest: AtRest, options: &Options) -> Result<Self, StorageError> {
+        Self::open_on(path, at_rest, options, Arc::new(RealIo))
     }
 
     /// Opens the store in a directory that `io` reaches, and SQLite by the VFS of the options.
@@ -94,15 +102,22 @@ impl SqliteStore {
     /// # Errors
     /// [`StorageError::InUse`] if another process (or another handle) has it open; [`StorageError::Format`] for a
     /// directory that is no store, holds one of another backend, cannot be used, or is of another format version, with
-    /// what to do; [`StorageError::Corrupt`] for damage; or an I/O error.
-    pub fn open_on(path: &Path, options: &Options, io: Arc<dyn Io>) -> Result<Self, StorageError> {
+    /// what to do; [`StorageError::Key`] if the store is sealed and no key was given, or the other way round, or it is
+    /// the key of another; then nothing was changed. [`StorageError::Corrupt`] for damage; or an I/O error.
+    pub fn open_on(
+        path: &Path,
+        at_rest: AtRest,
+        options: &Options,
+        io: Arc<dyn Io>,
+    ) -> Result<Self, StorageError> {
         let access = Access { vfs: options.vfs.clone(), readers_max: options.readers_max };
-        open(path, options, &access, io).map_err(|error| explain(path, error))
+        open(path, at_rest, options, &access, io).map_err(|error| explain(path, error))
     }
 }
 
 fn open(
     path: &Path,
+    at_rest: AtRest,
     options: &Options,
     access: &Access,
     io: Arc<dyn Io>,
@@ -110,10 +125,16 @@ fn open(
     create_directories(path, &*io, options.create)?;
     check_ours(path, &*io, options.create)?;
     let lock = Arc::new(StoreLock::take(path, &*io)?);
-    remove_unfinished(path, &*io)?;
     let names = list(path, &*io)?;
-    if !names.iter().any(|name| name == STATE) {
-        found_store(path, access, &io, &names, options.founding)?;
+    let exists = names.iter().any(|name| name == STATE);
+    let keys = Keys::open(at_rest, io.clone(), path, &names, exists)?;
+    if let Some(keyring) = keys.keyring() {
+        lock.covers(keyring);
+    }
+    // Until here nothing has changed but the lock, and the first keyring of a new store.
+    remove_unfinished(path, &*io)?;
+    if !exists {
+        found_store(path, access, &io, &names, options.founding, keys.clone())?;
     } else if !names.iter().any(|name| name == LOG) {
         return Err(corrupt(&path.join(LOG), 0, "the log of the store", "no such file"));
     }
@@ -122,10 +143,15 @@ fn open(
         wal::recover(&*io, &file(name), &file(&format!("{NEW}{name}-wal")))?;
     }
     let state = Arc::new(Database::open(&file(STATE), access, &records::SCHEMA)?);
-    let rows = Arc::new(RecordRows::load(state, Keys::Unsealed, io.clone())?);
+    let rows = Arc::new(RecordRows::load(state, keys.clone(), io.clone())?);
     let units = rows.open_units()?;
     let log = Arc::new(Database::open(&file(LOG), access, &log::SCHEMA)?);
-    let mut log = SqliteLog::load(log, Keys::Unsealed, rows.store_id(), io, lock.clone())?;
+    let keyring = keys.keyring().cloned();
+    let mut log = SqliteLog::load(log, keys, &rows, io, lock.clone())?;
+    // Everything is read and right: from here on the store changes.
+    if let Some(keyring) = &keyring {
+        keyring.begin()?;
+    }
     let manifest = rows.manifest();
     let boot = log.begin(manifest.boot.saturating_add(1))?;
     rows.begin(boot)?;
@@ -137,7 +163,8 @@ fn open(
     };
     let checkpoint = rows.checkpoint();
     let records = UnitRecords::new(rows, units, checkpoint, lock);
-    Ok(SqliteStore { log: Box::new(log), records: Arc::new(records), identity })
+    records.settle_keys();
+    Ok(SqliteStore { log: Box::new(log), records: Arc::new(records), identity, keyring })
 }
 
 fn list(path: &Path, io: &dyn Io) -> Result<Vec<String>, StorageError> {
@@ -158,7 +185,10 @@ fn check_ours(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError
         return refuse("holds no store: name the directory of one, or allow it to be created".into());
     }
     match names.iter().find(|name| {
-        !is_database(name) && !is_unfinished(name) && ![LOCK, "lost+found"].contains(&name.as_str())
+        !is_database(name)
+            && !is_unfinished(name)
+            && !is_keys_file(name)
+            && ![LOCK, "lost+found"].contains(&name.as_str())
     }) {
         None => Ok(()),
         Some(name) => refuse(format!(
@@ -202,13 +232,21 @@ fn found_store(
     shared: &Arc<dyn Io>,
     names: &[String],
     founding: Option<Founding>,
+    keys: Keys,
 ) -> Result<(), StorageError> {
     let io = &**shared;
     if names.iter().any(|name| name == LOG) {
         remove_unused_log(path, access, io)?;
     }
     sync_way_to(path, io)?;
-    let sealing = Sealing::unsealed(random(path, io)?, shared.clone(), path);
+    if let Some(keyring) = keys.keyring() {
+        keyring.begin()?;
+    }
+    let store_id = match keys.store_id() {
+        Some(store_id) => store_id,
+        None => random(path, io)?,
+    };
+    let sealing = Sealing::new(store_id, keys, shared.clone(), path);
     let founding = match founding {
         Some(founding) => founding,
         None => Founding::draw(path, io)?,
@@ -219,6 +257,7 @@ fn found_store(
         boot: founding.boot,
         next_unit: 1,
         checkpoint_generation: 0,
+        log_group: 0,
         units: Vec::new(),
     };
     let insert = |table: &str| {
@@ -242,7 +281,7 @@ fn found_store(
             io.rename(&new, &name).map_err(|error| StorageError::io("rename", &new, error))?;
             io.sync_dir(path).map_err(|error| StorageError::io("sync directory", path, error))
         };
-    let base = Base::fresh();
+    let base = Base::fresh(founding.boot);
     create(LOG, FileKind::SqliteLog, &log::SCHEMA, false, insert("base"), base_place(1), &|out| {
         base.put(out)
     })?;

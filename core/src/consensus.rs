@@ -46,7 +46,7 @@ pub use leadership::LeadershipListener;
 
 use crate::Error;
 use crate::error::panic_text;
-use crate::storage::{Log, LogEntry, LogId, StorageError};
+use crate::storage::{Log, LogEntry, LogId, RewriteProgress, StorageError};
 use applier::Applier;
 use bytes::Bytes;
 use coffer_runtime::Executor;
@@ -399,12 +399,13 @@ impl Consensus {
         }
     }
 
-    /// Has the log write anew what older keys sealed, and waits for it. For the thread that flushes records.
+    /// Has the log write anew some of what older keys sealed ([`Log::rewrite`]), and waits for it. For the thread that
+    /// flushes records.
     ///
     /// # Errors
     /// The log failed or is closed.
-    pub fn rewrite_log(&self) -> Result<(), StorageError> {
-        self.log.rewrite()
+    pub fn rewrite_log(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.log.rewrite(copy_bytes_max)
     }
 
     /// Bytes of the log on its medium.

@@ -60,7 +60,8 @@ impl Medium {
             }
             Backend::Sqlite => {
                 let options = sqlite::Options { create, founding, ..Default::default() };
-                let SqliteStore { log, records, identity } = SqliteStore::open(dir, &options)?;
+                let SqliteStore { log, records, identity, .. } =
+                    SqliteStore::open(dir, AtRest::Unsealed, &options)?;
                 Self { log, records, identity, backend }
             }
         })

@@ -76,6 +76,14 @@ impl Sealer {
         &self.file
     }
 
+    /// Whether a clone of it lives.
+    pub(crate) fn is_shared(&self) -> bool {
+        match &self.method {
+            Method::Checksum(salted) => Arc::strong_count(salted) > 1,
+            Method::Aead(key) => Arc::strong_count(key) > 1,
+        }
+    }
+
     /// Whether the texts are encrypted, so that their lengths are worth hiding.
     pub fn encrypts(&self) -> bool {
         self.file.algorithm != Algorithm::Unsealed

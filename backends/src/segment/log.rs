@@ -30,7 +30,7 @@ use crate::place::StoreLock;
 use crate::poison::Poison;
 use crate::seal::{Nonces, Sealing, Tag};
 use at::{FrameAt, LogFile};
-use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, StorageError};
+use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError};
 use frame::{BODY_BYTES_MAX, FRAME_HEADER_BYTES, FramePlace, frame_bytes_max};
 use header::{HEADER_BLOCK_BYTES, LogHeader};
 use parking_lot::RwLock;
@@ -344,13 +344,16 @@ impl SegmentLog {
     }
 
     /// Carries what the log holds over to a file under the active data key, if any of its files is under another.
-    fn rewrite_outdated(&mut self) -> Result<(), StorageError> {
+    /// All at once: a frame is chained to the one before it, so that no file can be replaced by itself.
+    fn rewrite_outdated(&mut self) -> Result<RewriteProgress, StorageError> {
         let outdated = |held: &Held| self.config.sealing.is_outdated(held.file.sealer.file());
         if !self.files.iter().any(outdated) {
-            return Ok(());
+            return Ok(RewriteProgress::default());
         }
         let bodies = entry_bodies(&self.content)?;
-        self.carry_over(bodies)
+        let copied_bytes = bodies.iter().map(|body| body.len() as u64).sum();
+        self.carry_over(bodies)?;
+        Ok(RewriteProgress { copied_bytes, ..RewriteProgress::default() })
     }
 
     fn put_waiting_purge(&mut self) {
@@ -417,7 +420,7 @@ impl Log for SegmentLog {
         Ok(())
     }
 
-    fn rewrite(&mut self) -> Result<(), StorageError> {
+    fn rewrite(&mut self, _: u64) -> Result<RewriteProgress, StorageError> {
         self.poison.check()?;
         let rewritten = self.rewrite_outdated();
         self.poison.note(rewritten)

@@ -54,7 +54,7 @@ fn live(disk: &SimDisk, seed: u64) -> Result<(), StorageError> {
             let keyring = store.keyring.clone().expect("it is sealed");
             keyring.rotate()?;
             keyring.request_rewrite()?;
-            store.log.rewrite()?;
+            while store.log.rewrite(4096)?.more {}
             while store.records.rewrite(1000)?.more {}
         }
     }

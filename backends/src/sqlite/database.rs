@@ -222,6 +222,8 @@ fn set_up(connection: &Connection, access: &Access) -> rusqlite::Result<()> {
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     }
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // All that is deleted was sealed.
+    connection.pragma_update(None, "secure_delete", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "cache_size", -4096)?;

@@ -16,6 +16,7 @@
 //! | boot number | number |
 //! | first group that counts; a group that must be there, 0 if none | numbers |
 //! | whether the log was closed in order: then that group is the last one | 1 byte |
+//! | a generation that the manifest of the records must have reached | number |
 //! | hard state: term; flags (1 voted, 2 vote committed); the vote | number, 1 byte, number |
 //! | purge watermark, a committed log id: present; term, index | 1 byte, numbers |
 //!
@@ -28,9 +29,14 @@
 //!   entries of groups that are gone, and been taken back by a truncation in the same group.
 //!
 //! # Crash behaviour
-//! A group's transaction happened or did not. A WAL that rotted is told from a torn one; see [`super::wal`].
+//! A group's transaction happened or did not. A WAL that rotted is told from a torn one; see [`super::wal`]. A log that
+//! is older than what the records say of it, or newer than records that lack what it purged, is refused.
+
+mod rewrite;
 
 use super::database::Database;
+use super::progress::Progress;
+use super::records::RecordRows;
 use super::sealed::Sealed;
 use crate::format::header::FileKind;
 use crate::format::wire::{Malformed, Reader as WireReader, put_number};
@@ -39,9 +45,11 @@ use crate::groups::steps::{Step, each_step, entries_of, put_committed, put_ops};
 use crate::io::Io;
 use crate::place::StoreLock;
 use crate::poison::Poison;
-use crate::seal::{Keys, Place};
+use crate::seal::{Keys, Place, Sealer};
 use bytes::Bytes;
-use coffer_core::storage::{HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
+use coffer_core::storage::{
+    HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
+};
 use parking_lot::RwLock;
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,13 +81,15 @@ pub(super) struct Base {
     known: u64,
     /// Whether that is the last one.
     closed: bool,
+    /// A generation that the manifest of the records has reached.
+    manifest: i64,
     state: LogState,
 }
 
 impl Base {
-    /// Of a log that was just created.
-    pub(super) fn fresh() -> Self {
-        Self { first: 1, closed: true, ..Self::default() }
+    /// Of a log that was just created, by a member that used up the boot numbers up to `boot`.
+    pub(super) fn fresh(boot: u64) -> Self {
+        Self { boot, first: 1, closed: true, ..Self::default() }
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
@@ -87,6 +97,7 @@ impl Base {
         put_number(out, self.first);
         put_number(out, self.known);
         out.push(self.closed.into());
+        put_number(out, self.manifest as u64);
         let hard = &self.state.hard_state;
         put_number(out, hard.term);
         out.push(u8::from(hard.voted_for.is_some()) | u8::from(hard.vote_committed) << 1);
@@ -101,7 +112,7 @@ impl Base {
     fn parse(text: &[u8]) -> Result<Self, Malformed> {
         let mut reader = WireReader::new(text);
         let (boot, first, known) = (reader.number()?, reader.number()?, reader.number()?);
-        let closed = reader.u8()? != 0;
+        let (closed, manifest) = (reader.u8()? != 0, reader.number()? as i64);
         let (term, flags, vote) = (reader.number()?, reader.u8()?, reader.number()?);
         let hard_state =
             HardState { term, voted_for: (flags & 1 != 0).then_some(vote), vote_committed: flags & 2 != 0 };
@@ -115,7 +126,7 @@ impl Base {
             return Err(Malformed);
         }
         let state = LogState { purged, last: purged, hard_state, committed };
-        Ok(Self { boot, first, known, closed, state })
+        Ok(Self { boot, first, known, closed, manifest, state })
     }
 }
 
@@ -146,6 +157,24 @@ impl Row {
     fn name(&self) -> String {
         format!("log group {}", self.sequence)
     }
+
+    /// The piece, and what opens it.
+    fn read(&self) -> Result<Option<(Sealer, Vec<u8>)>, StorageError> {
+        let sql = "SELECT sealed, piece FROM groups WHERE sequence = ?1";
+        let mut let_go = None;
+        loop {
+            let row = self.groups.database.read_row(sql, self.sequence as i64, |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })?;
+            let Some((sealed, piece)) = row else { return Ok(None) };
+            match self.groups.sealed.sealer(sealed) {
+                Ok(sealer) => return Ok(Some((sealer, piece))),
+                // Since it was read, the row may have been sealed anew, or deleted, and its sealed file let go.
+                Err(_) if let_go != Some(sealed) => let_go = Some(sealed),
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 impl GroupAt for Row {
@@ -158,12 +187,8 @@ impl GroupAt for Row {
     }
 
     fn entries(&self, indexes: Range<u64>) -> Result<Option<Vec<LogEntry>>, StorageError> {
-        let sql = "SELECT sealed, piece FROM groups WHERE sequence = ?1";
-        let row = self.groups.database.read_row(sql, self.sequence as i64, |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
-        })?;
-        let Some((sealed, mut piece)) = row else { return Ok(None) };
-        let text = self.groups.sealed.open(sealed, group_place(self.sequence), &mut piece)?;
+        let Some((sealer, mut piece)) = self.read()? else { return Ok(None) };
+        let text = self.groups.sealed.open(&sealer, group_place(self.sequence), &mut piece)?;
         let body = Bytes::from(piece).slice(text);
         let malformed = |_| self.groups.database.corrupt(self.name(), "malformed log operations");
         entries_of(&body, &indexes).map(Some).map_err(malformed)
@@ -187,8 +212,11 @@ pub(super) struct SqliteLog {
     opened: LogState,
     content: Arc<RwLock<Content<Row>>>,
     poison: Poison,
+    progress: Arc<Progress>,
     boot: u64,
     generation: i64,
+    /// The sealed file of the base.
+    base_sealed: i64,
     /// The last group.
     sequence: u64,
     /// The first group that counts, as the base has it.
@@ -205,15 +233,16 @@ pub(super) struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Reads the log of the store `store_id`. Changes nothing before [`begin`](Self::begin).
+    /// Reads the log that belongs to `records`. Changes nothing before [`begin`](Self::begin).
     pub(super) fn load(
         database: Arc<Database>,
         keys: Keys,
-        store_id: [u8; 16],
+        records: &RecordRows,
         io: Arc<dyn Io>,
         lock: Arc<StoreLock>,
     ) -> Result<Self, StorageError> {
-        let sealed = Sealed::load(database.clone(), keys, io.clone(), FileKind::SqliteLog, Some(store_id))?;
+        let store_id = Some(records.store_id());
+        let sealed = Sealed::load(database.clone(), keys, io.clone(), FileKind::SqliteLog, store_id)?;
         let sql = "SELECT generation, sealed, piece FROM base WHERE id = ?1";
         let row = database.read_row(sql, 1, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let (generation, file, piece): (i64, i64, Vec<u8>) =
@@ -221,11 +250,21 @@ impl SqliteLog {
         let text = sealed.text(file, base_place(generation), piece)?;
         let base =
             Base::parse(&text).map_err(|_| database.corrupt("the base of the log", "a malformed one"))?;
+        records.check_reached(base.manifest)?;
         let groups = Arc::new(Groups { database, sealed });
         let mut content = Content::new(base.state);
         // It lies behind what is known to be there, until that was read.
         content.state.committed = None;
         let sequence = replay(&groups, &base, &mut content)?;
+        let manifest = records.manifest();
+        if base.boot < manifest.boot || sequence < manifest.log_group {
+            let expected =
+                format!("log group {} of boot {}, as the records know it", manifest.log_group, manifest.boot);
+            let found = format!("the end after group {sequence} of boot {}", base.boot);
+            return Err(groups.database.corrupt(expected, found));
+        }
+        let progress = records.progress().clone();
+        progress.set_group(sequence);
         if let Some(committed) = base.state.committed {
             content.committed(committed);
         }
@@ -235,8 +274,10 @@ impl SqliteLog {
             opened: content.state,
             content: Arc::new(RwLock::new(content)),
             poison: Poison::default(),
+            progress,
             boot: base.boot,
             generation,
+            base_sealed: file,
             sequence,
             first: base.first,
             purge_waits: false,
@@ -251,7 +292,7 @@ impl SqliteLog {
     pub(super) fn begin(&mut self, boot_min: u64) -> Result<u64, StorageError> {
         self.boot = self.boot.saturating_add(1).max(boot_min);
         let begun = self.write_base(false).and_then(|()| {
-            self.groups.sealed.prune("SELECT sealed FROM groups UNION SELECT sealed FROM base")?;
+            self.prune()?;
             self.groups.database.checkpoint(true)
         });
         // A log that was not begun in full must not be closed as if it had been.
@@ -263,7 +304,8 @@ impl SqliteLog {
     /// The base as of now.
     fn base(&self, first: u64, closed: bool) -> Base {
         let state = self.content.read().state;
-        Base { boot: self.boot, first, known: self.sequence, closed, state }
+        let manifest = self.progress.manifest();
+        Base { boot: self.boot, first, known: self.sequence, closed, manifest, state }
     }
 
     fn sealed_base(&self, base: &Base) -> Result<(i64, i64, Vec<u8>), StorageError> {
@@ -276,7 +318,37 @@ impl SqliteLog {
     fn write_base(&mut self, closed: bool) -> Result<(), StorageError> {
         let (generation, sealed, piece) = self.sealed_base(&self.base(self.first, closed))?;
         self.groups.database.transaction(|connection| put_base(connection, generation, sealed, &piece))?;
-        self.generation = generation;
+        (self.generation, self.base_sealed) = (generation, sealed);
+        Ok(())
+    }
+
+    /// Writes the watermark that waits, if one does.
+    fn write_waiting_purge(&mut self) -> Result<(), StorageError> {
+        if self.purge_waits {
+            self.first = self.first_needed();
+            self.write_base(false)?;
+            (self.purge_waits, self.has_purged_rows) = (false, true);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the sealed files that no row names.
+    fn prune(&mut self) -> Result<(), StorageError> {
+        let Groups { database, sealed } = &*self.groups;
+        if !sealed.has_several() {
+            return Ok(());
+        }
+        let mut named: Vec<i64> = database.write("read", |connection| {
+            let mut statement = connection.prepare_cached("SELECT DISTINCT sealed FROM groups")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })?;
+        named.push(self.base_sealed);
+        let gone = sealed.unneeded(&named);
+        if !gone.is_empty() {
+            database.transaction(|connection| Sealed::delete(connection, &gone))?;
+            sealed.forget(&gone);
+        }
         Ok(())
     }
 
@@ -311,17 +383,17 @@ impl SqliteLog {
             if !deletes {
                 return Ok(None);
             }
-            let sql = "DELETE FROM groups WHERE sequence IN \
-                       (SELECT sequence FROM groups WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)";
-            connection.prepare_cached(sql)?.execute((first as i64, DELETE_ROWS_MAX)).map(Some)
+            delete_before(connection, first).map(Some)
         })?;
-        if let Some((generation, ..)) = base {
-            self.generation = generation;
+        if let Some((generation, sealed, _)) = base {
+            (self.generation, self.base_sealed) = (generation, sealed);
             self.first = first;
         }
-        self.has_purged_rows = self.purge_waits || deleted.map_or(self.has_purged_rows, |rows| rows > 0);
+        let had_purged_rows = self.has_purged_rows;
+        self.has_purged_rows = self.purge_waits || deleted.map_or(had_purged_rows, |rows| rows > 0);
         self.purge_waits = false;
         self.sequence = sequence;
+        self.progress.set_group(sequence);
         self.written += piece.len() as u64 + 4 * super::database::PAGE_BYTES;
         let at = Row { groups: self.groups.clone(), sequence, bytes: piece.len() as u32 };
         {
@@ -334,6 +406,9 @@ impl SqliteLog {
         if due {
             self.groups.database.checkpoint(false)?;
             self.written = 0;
+        }
+        if had_purged_rows && !self.has_purged_rows {
+            self.prune()?;
         }
         Ok(())
     }
@@ -361,6 +436,13 @@ fn put_base(
 ) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO base(id, generation, sealed, piece) VALUES(1, ?1, ?2, ?3)";
     connection.prepare_cached(sql)?.execute((generation, sealed, piece)).map(|_| ())
+}
+
+/// Deletes some of the rows before the first group that counts. Returns how many.
+fn delete_before(connection: &rusqlite::Connection, first: u64) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM groups WHERE sequence IN \
+               (SELECT sequence FROM groups WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)";
+    connection.prepare_cached(sql)?.execute((first as i64, DELETE_ROWS_MAX))
 }
 
 /// Reads the groups that count; returns the last one.
@@ -429,6 +511,12 @@ impl Log for SqliteLog {
         self.poison.check()?;
         self.purge_waits |= self.content.write().purge(up_to);
         Ok(())
+    }
+
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.poison.check()?;
+        let rewritten = self.rewrite_slice(copy_bytes_max);
+        self.poison.note(rewritten)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

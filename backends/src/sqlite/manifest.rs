@@ -10,6 +10,7 @@
 //! |---|---|
 //! | cluster id, member id | 8 bytes each |
 //! | boot number, next unit id, generation of the checkpoint (0: none) | numbers |
+//! | a group that the log must have reached | number |
 //! | number of units | number |
 //! | each, in revision order: id, bytes | numbers |
 //! | and the tag of its footer | 16 bytes |
@@ -41,6 +42,8 @@ pub(super) struct Manifest {
     pub(super) next_unit: u64,
     /// The generation that wrote the checkpoint; 0 if there is none.
     pub(super) checkpoint_generation: i64,
+    /// The newest group of the log when this was written: the log reaches it.
+    pub(super) log_group: u64,
     pub(super) units: Vec<UnitEntry>,
 }
 
@@ -51,6 +54,7 @@ impl Manifest {
         put_number(out, self.boot);
         put_number(out, self.next_unit);
         put_number(out, self.checkpoint_generation as u64);
+        put_number(out, self.log_group);
         put_number(out, self.units.len() as u64);
         for unit in &self.units {
             put_number(out, unit.id);
@@ -63,7 +67,7 @@ impl Manifest {
         let mut reader = Reader::new(text);
         let (cluster_id, member_id) = (reader.u64()?, reader.u64()?);
         let (boot, next_unit) = (reader.number()?, reader.number()?);
-        let checkpoint_generation = reader.number()? as i64;
+        let (checkpoint_generation, log_group) = (reader.number()? as i64, reader.number()?);
         let mut units = Vec::new();
         for _ in 0..reader.number()? {
             let (id, bytes) = (reader.number()?, reader.number()?);
@@ -72,7 +76,7 @@ impl Manifest {
         if !reader.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { cluster_id, member_id, boot, next_unit, checkpoint_generation, units })
+        Ok(Self { cluster_id, member_id, boot, next_unit, checkpoint_generation, log_group, units })
     }
 }
 

@@ -14,12 +14,14 @@
 //! - A unit's rows are written a mebibyte per transaction, and never changed. The manifest that names it comes last.
 //! - After each manifest the WAL is copied into the database and cut, so that what a crash leaves of it is one
 //!   transaction at most.
-//! - Rows of a unit that no manifest names go in slices, once nobody reads it.
+//! - Rows of a unit that no manifest names go in slices, once nobody reads it. What sealed them goes before, with the
+//!   next manifest: nobody can open what is left of them then.
 
 use super::database::{Database, PAGE_BYTES};
 use super::manifest::{
     CHECKPOINT_ROW, Manifest, UNITS_ROW, checkpoint_place, parse_checkpoint, put_checkpoint, units_place,
 };
+use super::progress::Progress;
 use super::sealed::{Sealed, Writing};
 use crate::format::header::FileKind;
 use crate::format::piece::PIECE_HEADER_BYTES;
@@ -69,6 +71,7 @@ pub(super) struct RecordRows {
     database: Arc<Database>,
     sealed: Sealed,
     io: Arc<dyn Io>,
+    progress: Arc<Progress>,
     manifest: Mutex<InForce>,
     next_unit: AtomicU64,
     /// Bytes written since the last checkpoint.
@@ -79,6 +82,8 @@ pub(super) struct RecordRows {
 
 struct InForce {
     generation: i64,
+    /// The sealed files of the two rows; 0 for a row that is not there.
+    sealed: [i64; 2],
     manifest: Manifest,
     checkpoint: Option<Checkpoint>,
 }
@@ -87,7 +92,8 @@ impl RecordRows {
     /// Reads the manifest. Changes nothing before [`begin`](Self::begin).
     pub(super) fn load(database: Arc<Database>, keys: Keys, io: Arc<dyn Io>) -> Result<Self, StorageError> {
         let sealed = Sealed::load(database.clone(), keys, io.clone(), FileKind::SqliteState, None)?;
-        let (generation, text) = manifest_row(&database, &sealed, UNITS_ROW)?;
+        let (generation, units_sealed, text) = manifest_row(&database, &sealed, UNITS_ROW)?;
+        let mut rows_sealed = [units_sealed, 0];
         let malformed = |what: &str| {
             let what = what.to_owned();
             let database = database.clone();
@@ -97,7 +103,8 @@ impl RecordRows {
         let checkpoint = match manifest.checkpoint_generation {
             0 => None,
             expected => {
-                let (found, text) = manifest_row(&database, &sealed, CHECKPOINT_ROW)?;
+                let (found, checkpoint_sealed, text) = manifest_row(&database, &sealed, CHECKPOINT_ROW)?;
+                rows_sealed[1] = checkpoint_sealed;
                 if found != expected {
                     return Err(database.corrupt(format!("checkpoint {expected}"), format!("{found}")));
                 }
@@ -105,9 +112,25 @@ impl RecordRows {
             }
         };
         let next_unit = AtomicU64::new(manifest.next_unit);
-        let manifest = Mutex::new(InForce { generation, manifest, checkpoint });
+        let progress = Arc::new(Progress::default());
+        progress.set_manifest(generation);
+        let manifest = Mutex::new(InForce { generation, sealed: rows_sealed, manifest, checkpoint });
         let (written, garbage) = (Arc::default(), Mutex::default());
-        Ok(Self { database, sealed, io, manifest, next_unit, written, garbage })
+        Ok(Self { database, sealed, io, progress, manifest, next_unit, written, garbage })
+    }
+
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Refuses a manifest that has not reached a generation that the log knows of.
+    pub(super) fn check_reached(&self, known: i64) -> Result<(), StorageError> {
+        let generation = self.progress.manifest();
+        if generation >= known {
+            return Ok(());
+        }
+        let expected = format!("generation {known} of the manifest, as the log knows it");
+        Err(self.database.corrupt(expected, format!("generation {generation}")))
     }
 
     pub(super) fn store_id(&self) -> [u8; 16] {
@@ -134,11 +157,12 @@ impl RecordRows {
             .database
             .read_row(sql, entry.id as i64, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
         let (file, mut footer) = row.ok_or_else(|| self.database.corrupt(name(), "no such row"))?;
-        let text = self.sealed.open(file, footer_place(entry.id), &mut footer)?;
+        let sealer = self.sealed.sealer(file)?;
+        let text = self.sealed.open(&sealer, footer_place(entry.id), &mut footer)?;
         if footer[24..PIECE_HEADER_BYTES] != entry.footer_tag {
             return Err(self.database.corrupt(name(), "another"));
         }
-        let pieces = RowPieces { database: self.database.clone(), sealer: self.sealed.sealer(file)? };
+        let pieces = RowPieces { database: self.database.clone(), sealer };
         let place = |_, number, _| entry.id << NUMBER_BITS | number;
         Unit::new(entry, &footer[text], Box::new(pieces), place)
             .map_err(|_| self.database.corrupt(name(), "a malformed one"))
@@ -150,7 +174,6 @@ impl RecordRows {
         self.database.checkpoint(true)?;
         let leftovers = self.leftovers()?;
         self.change(|in_force| in_force.manifest.boot = boot)?;
-        self.sealed.prune("SELECT sealed FROM units UNION SELECT sealed FROM manifest")?;
         self.garbage.lock().extend(leftovers.into_iter().map(|id| (id, Weak::new())));
         self.database.checkpoint(true)
     }
@@ -176,34 +199,42 @@ impl RecordRows {
         Ok(found)
     }
 
-    /// Changes the manifest, durably. The checkpoint is written again only if it is another one.
+    /// Changes the manifest, durably. The checkpoint is written again only if it is another one, or the data key that
+    /// sealed it was replaced. With it go the sealed files that nothing needs.
     fn change(&self, change: impl FnOnce(&mut InForce)) -> Result<(), StorageError> {
         let in_force = &mut *self.manifest.lock();
         let generation = in_force.generation + 1;
         let mut next = InForce {
             generation,
+            sealed: in_force.sealed,
             manifest: in_force.manifest.clone(),
             checkpoint: in_force.checkpoint.clone(),
         };
         change(&mut next);
         next.manifest.next_unit = self.next_unit.load(Ordering::Relaxed);
+        next.manifest.log_group = self.progress.group();
         let writing = self.sealed.current()?;
         let mut rows = Vec::new();
-        if let Some(checkpoint) = next.checkpoint.as_ref().filter(|_| next.checkpoint != in_force.checkpoint)
-        {
+        let changed = next.checkpoint != in_force.checkpoint || self.sealed.is_outdated(in_force.sealed[1]);
+        if let Some(checkpoint) = next.checkpoint.as_ref().filter(|_| changed) {
             next.manifest.checkpoint_generation = generation;
+            next.sealed[1] = writing.id();
             let piece = writing.seal(checkpoint_place(generation), |out| put_checkpoint(out, checkpoint))?;
             rows.push((CHECKPOINT_ROW, piece));
         }
         rows.push((UNITS_ROW, writing.seal(units_place(generation), |out| next.manifest.put(out))?));
+        next.sealed[0] = writing.id();
+        let unneeded = self.sealed.unneeded(&next.sealed);
         self.database.transaction(|connection| {
             let sql = "INSERT OR REPLACE INTO manifest(id, generation, sealed, piece) VALUES(?1, ?2, ?3, ?4)";
             let mut insert = connection.prepare_cached(sql)?;
             for (row, piece) in &rows {
                 insert.execute((row, generation, writing.id(), piece.as_slice()))?;
             }
-            Ok(())
+            Sealed::delete(connection, &unneeded)
         })?;
+        self.sealed.forget(&unneeded);
+        self.progress.set_manifest(generation);
         *in_force = next;
         Ok(())
     }
@@ -269,7 +300,8 @@ impl Drop for RecordRows {
     }
 }
 
-fn manifest_row(database: &Database, sealed: &Sealed, id: i64) -> Result<(i64, Vec<u8>), StorageError> {
+/// A row of the manifest: its generation, its sealed file, and its text.
+fn manifest_row(database: &Database, sealed: &Sealed, id: i64) -> Result<(i64, i64, Vec<u8>), StorageError> {
     let row: Option<(i64, i64, Vec<u8>)> = database.write("read", |connection| {
         let sql = "SELECT generation, sealed, piece FROM manifest WHERE id = ?1";
         connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
@@ -277,7 +309,7 @@ fn manifest_row(database: &Database, sealed: &Sealed, id: i64) -> Result<(i64, V
     let (generation, file, piece) =
         row.ok_or_else(|| database.corrupt(format!("row {id} of the manifest"), "no such row"))?;
     let place = if id == UNITS_ROW { units_place(generation) } else { checkpoint_place(generation) };
-    Ok((generation, sealed.text(file, place, piece)?))
+    Ok((generation, file, sealed.text(file, place, piece)?))
 }
 
 fn footer_place(unit: u64) -> Place {
@@ -303,9 +335,10 @@ impl Medium for RecordRows {
         self.sealed.sealing()
     }
 
-    /// Its two rows are written anew at the end of every rewriting.
     fn is_manifest_outdated(&self) -> bool {
-        self.sealing().keyring().is_some()
+        let rows = self.manifest.lock().sealed;
+        let lingers = |id: &i64| self.sealed.is_outdated(*id);
+        rows.iter().any(lingers) || self.sealed.unneeded(&rows).iter().any(lingers)
     }
 
     fn settle(&self) -> Result<(), StorageError> {

@@ -2,12 +2,16 @@
 //!
 //! What a file is to the segment backend is here a *sealed file*: a row of the table `sealed_files` whose `header` is
 //! the block of [`crate::format::header`], with a fresh salt. Each opening begins one, and another is begun long before
-//! its nonces end. A blob is one piece (see [`crate::format::piece`]) of a sealed file; its offset is the id of its row,
-//! so that a blob that was moved to another row, table, database or store does not open.
+//! its nonces end, and at once when the data key was replaced. A blob is one piece (see [`crate::format::piece`]) of a
+//! sealed file; its offset is the id of its row, so that a blob that was moved to another row, table, database or store
+//! does not open.
 //!
 //! # Invariants
 //! - The row of a sealed file is durable before a blob names it.
 //! - No nonce is used twice under one sealed file: one process at a time has it, as the current one, and never again.
+//!   A nonce that was drawn is used up, whatever became of the transaction.
+//! - The sealer of a sealed file is kept, and with it its data key, until nobody else has it and no row that counts
+//!   names it. Its row goes before.
 
 use super::database::Database;
 use crate::format::header::{FileKind, HeaderFault, open_header, seal_header};
@@ -17,6 +21,7 @@ use crate::io::Io;
 use crate::seal::{Keys, Nonces, Place, SealRefused, Sealer, Sealing};
 use coffer_core::storage::StorageError;
 use parking_lot::{Mutex, RwLock};
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -126,36 +131,66 @@ impl Sealed {
 
     /// The sealer of a sealed file that a row names.
     pub(super) fn sealer(&self, id: i64) -> Result<Sealer, StorageError> {
-        let sealer = u64::try_from(id).ok().and_then(|id| self.files.read().get(&id).cloned());
+        let sealer = self.files.read().get(&(id as u64)).cloned();
         sealer.ok_or_else(|| self.database.corrupt(format!("sealed file {id}"), "none"))
     }
 
-    /// Opens a blob of sealed file `id`; returns where its text stands.
-    pub(super) fn open(&self, id: i64, place: Place, piece: &mut [u8]) -> Result<Range<usize>, StorageError> {
-        open_piece(piece, &self.sealer(id)?, place).map_err(|found| {
+    /// Whether a sealed file is under a data key that was replaced.
+    pub(super) fn is_outdated(&self, id: i64) -> bool {
+        let files = self.files.read();
+        files.get(&(id as u64)).is_some_and(|sealer| self.sealing.is_outdated(sealer.file()))
+    }
+
+    /// The ids below which sealed files are under data keys that were replaced; `None` if none is. (A data key seals
+    /// nothing new once it was replaced, so that those come first.)
+    pub(super) fn outdated_below(&self) -> Option<i64> {
+        let files = self.files.read();
+        let last = files.iter().rfind(|(_, sealer)| self.sealing.is_outdated(sealer.file()));
+        last.map(|(id, _)| *id as i64 + 1)
+    }
+
+    /// Opens a blob; returns where its text stands.
+    pub(super) fn open(
+        &self,
+        sealer: &Sealer,
+        place: Place,
+        piece: &mut [u8],
+    ) -> Result<Range<usize>, StorageError> {
+        open_piece(piece, sealer, place).map_err(|found| {
             self.database.corrupt(format!("piece {} of row {}", place.kind, place.offset), found)
         })
     }
 
-    /// Opens a blob and returns its text.
+    /// Opens a blob of sealed file `id` and returns its text.
     pub(super) fn text(&self, id: i64, place: Place, mut piece: Vec<u8>) -> Result<Vec<u8>, StorageError> {
-        let text = self.open(id, place, &mut piece)?;
+        let text = self.open(&self.sealer(id)?, place, &mut piece)?;
         piece.truncate(text.end);
         Ok(piece.split_off(text.start))
     }
 
-    /// Forgets the sealed files that no row names, all of them from before this opening.
-    pub(super) fn prune(&self, used: &str) -> Result<(), StorageError> {
-        let current = self.current()?.id;
-        let sql = format!("DELETE FROM sealed_files WHERE id < ?1 AND id NOT IN ({used}) RETURNING id");
-        let gone: Vec<i64> = self.database.transaction(|connection| {
-            let mut statement = connection.prepare(&sql)?;
-            let rows = statement.query_map([current as i64], |row| row.get(0))?;
-            rows.collect()
-        })?;
+    /// Whether there is any sealed file but the one that is written to.
+    pub(super) fn has_several(&self) -> bool {
+        self.files.read().len() > 1
+    }
+
+    /// The sealed files that nobody reads or writes any more, apart from those that are `named`: by rows whose readers
+    /// look them up here.
+    pub(super) fn unneeded(&self, named: &[i64]) -> Vec<i64> {
+        let files = self.files.read();
+        let unneeded = files.iter().filter(|(_, sealer)| !sealer.is_shared()).map(|(id, _)| *id as i64);
+        unneeded.filter(|id| !named.contains(id)).collect()
+    }
+
+    /// Deletes the rows of sealed files, in a transaction that is under way.
+    pub(super) fn delete(connection: &Connection, ids: &[i64]) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached("DELETE FROM sealed_files WHERE id = ?1")?;
+        ids.iter().try_for_each(|id| statement.execute([id]).map(|_| ()))
+    }
+
+    /// Lets go of sealed files, once the deletion of their rows is durable.
+    pub(super) fn forget(&self, ids: &[i64]) {
         let mut files = self.files.write();
-        gone.iter().for_each(|id| _ = files.remove(&(*id as u64)));
-        Ok(())
+        ids.iter().for_each(|id| _ = files.remove(&(*id as u64)));
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
     /// What seals the store.
     fn sealing(&self) -> &Sealing;
 
-    /// Whether the manifest itself is sealed with another key than new units are.
+    /// Whether another manifest would let go of older keys: the one there is, or what it replaces, is sealed with them.
     fn is_manifest_outdated(&self) -> bool;
 
     /// Called when units are finished and before a manifest names them.

@@ -40,7 +40,7 @@ impl Harness for SegmentHarness {
         {
             keyring.rotate()?;
             keyring.request_rewrite()?;
-            store.log.rewrite()?;
+            while store.log.rewrite(4096)?.more {}
             while store.records.rewrite(4096)?.more {}
         }
         Ok(Opened { log: store.log, records: store.records })

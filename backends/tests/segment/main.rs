@@ -4,6 +4,7 @@ mod conformance;
 mod conformance_files;
 mod consensus;
 mod format;
+mod golden;
 mod keys;
 mod log;
 mod open;

@@ -52,7 +52,7 @@ fn flush(store: &SegmentStore, revisions: std::ops::Range<i64>) -> Result<(), St
 
 /// Carries everything over, in the smallest steps.
 fn rewrite(store: &mut SegmentStore) -> Result<(), StorageError> {
-    store.log.rewrite()?;
+    while store.log.rewrite(4096)?.more {}
     while store.records.rewrite(1)?.more {}
     Ok(())
 }
@@ -111,7 +111,7 @@ fn new_files_get_the_new_key_and_the_old_one_goes_when_nothing_needs_it() {
     keys.request_rewrite().expect("request");
     assert!(store.records.wants_rewrite());
     let mut left = u64::MAX;
-    store.log.rewrite().expect("rewrite");
+    while store.log.rewrite(4096).expect("rewrite").more {}
     loop {
         let progress = store.records.rewrite(1).expect("rewrite");
         assert!(progress.left_bytes <= left, "it never gets more");

@@ -65,7 +65,7 @@ fn fill(disk: &SimDisk, at_rest: Opening) {
         if let Some(keyring) = &store.keyring {
             keyring.rotate().expect("rotate");
             keyring.request_rewrite().expect("request");
-            store.log.rewrite().expect("rewrite");
+            while store.log.rewrite(4096).expect("rewrite").more {}
             while store.records.rewrite(1 << 20).expect("rewrite").more {}
         }
         let dead: Vec<_> = (first..first + 40).map(|main| Revision { main, sub: 0 }).collect();

@@ -1,10 +1,14 @@
-//! The storage conformance suite on the SQLite backend, on a simulated disk that tears and forgets.
+//! The storage conformance suite on the SQLite backend, on a simulated disk that tears and forgets: in the clear, and
+//! sealed. The sealed one gets a new data key at every other opening, and all that older ones sealed is carried over at
+//! once, so that every fault of the suite meets that, too.
 //!
 //! SQLite writes a page at a time, so that a script has many more operations than on the segment backend. A run strikes
 //! one of `COFFER_STRIDE` operations (default 6; 1 strikes each).
 
+use crate::keys::sealed;
 use crate::vfs::SimVfs;
 use coffer_backends::io::{Fault as DiskFault, SimDisk};
+use coffer_backends::seal::AtRest;
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened};
@@ -14,17 +18,19 @@ use std::sync::Arc;
 struct SqliteHarness {
     disk: SimDisk,
     vfs: SimVfs,
+    sealed: bool,
+    openings: u64,
     stride: u64,
     /// Armings so far: each strikes at another place within its stride.
     armed: u64,
 }
 
 impl SqliteHarness {
-    fn new() -> Self {
+    fn new(sealed: bool) -> Self {
         let disk = SimDisk::new(1);
         let vfs = SimVfs::new(disk.clone());
         let stride = std::env::var("COFFER_STRIDE").ok().map_or(6, |text| text.parse().expect("a number"));
-        Self { disk, vfs, stride, armed: 0 }
+        Self { disk, vfs, sealed, openings: 0, stride, armed: 0 }
     }
 
     /// Everything that is stored; the lock says nothing, and its file is not ours to check.
@@ -40,7 +46,18 @@ impl SqliteHarness {
 impl Harness for SqliteHarness {
     fn open(&mut self) -> Result<Opened, StorageError> {
         let options = Options { readers_max: 0, vfs: self.vfs.name().into(), ..Options::default() };
-        let store = SqliteStore::open_on(Path::new("/store"), &options, Arc::new(self.disk.clone()))?;
+        let at_rest = if self.sealed { sealed() } else { AtRest::Unsealed };
+        let io = Arc::new(self.disk.clone());
+        let mut store = SqliteStore::open_on(Path::new("/store"), at_rest, &options, io)?;
+        self.openings += 1;
+        if let Some(keyring) = &store.keyring
+            && self.openings.is_multiple_of(2)
+        {
+            keyring.rotate()?;
+            keyring.request_rewrite()?;
+            while store.log.rewrite(4096)?.more {}
+            while store.records.rewrite(4096)?.more {}
+        }
         Ok(Opened { log: store.log, records: store.records })
     }
 
@@ -95,5 +112,10 @@ impl Harness for SqliteHarness {
 
 mod suite {
     use super::SqliteHarness;
-    coffer_core::conformance_tests!(|| Box::new(SqliteHarness::new()));
+    coffer_core::conformance_tests!(|| Box::new(SqliteHarness::new(false)));
+}
+
+mod sealed_suite {
+    use super::SqliteHarness;
+    coffer_core::conformance_tests!(|| Box::new(SqliteHarness::new(true)));
 }

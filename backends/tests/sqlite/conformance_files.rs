@@ -1,6 +1,8 @@
 //! The storage conformance suite on the real file system. Nothing can be cut or broken there; what that needs, the suite
 //! leaves out.
 
+use crate::keys::{Opening, sealed};
+use coffer_backends::seal::AtRest;
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened, SuiteConfig, run};
@@ -9,11 +11,13 @@ use tempfile::TempDir;
 
 struct FileHarness {
     directory: TempDir,
+    at_rest: Opening,
 }
 
 impl Harness for FileHarness {
     fn open(&mut self) -> Result<Opened, StorageError> {
-        let store = SqliteStore::open(&self.directory.path().join("store"), &Options::default())?;
+        let store =
+            SqliteStore::open(&self.directory.path().join("store"), (self.at_rest)(), &Options::default())?;
         Ok(Opened { log: store.log, records: store.records })
     }
 
@@ -50,13 +54,22 @@ impl Harness for FileHarness {
     }
 }
 
-#[test]
-fn the_suite_passes_on_files() {
+fn run_suite(at_rest: Opening) {
     let make = || {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Box::new(FileHarness { directory }) as Box<dyn Harness>
+        Box::new(FileHarness { directory, at_rest }) as Box<dyn Harness>
     };
     let config = SuiteConfig::from_env();
     // Every case waits for a real disk many times.
     run(&make, &SuiteConfig { cases: config.cases / 32, ..config });
+}
+
+#[test]
+fn the_suite_passes_on_files() {
+    run_suite(|| AtRest::Unsealed);
+}
+
+#[test]
+fn the_suite_passes_on_sealed_files() {
+    run_suite(sealed);
 }

@@ -1,12 +1,13 @@
 //! The log by itself: what of its groups counts at the next opening.
 
+use coffer_backends::seal::AtRest;
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::storage::{EntryKind, Log, LogEntry, LogId, LogOp};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, &Options::default()).expect("it opens")
+    SqliteStore::open(path, AtRest::Unsealed, &Options::default()).expect("it opens")
 }
 
 fn id(term: u64, index: u64) -> LogId {

@@ -1,8 +1,17 @@
-//! The SQLite backend from outside: the conformance suite on two kinds of disk, opening whole and in part, and the log.
+//! The SQLite backend from outside: the conformance suite on two kinds of disk, opening whole and in part,
+//! the log, and what a sealed store keeps and refuses.
 
 mod conformance;
 mod conformance_files;
+mod format;
+#[path = "../segment/golden.rs"]
+mod golden;
+#[path = "../segment/keys.rs"]
+mod keys;
 mod log;
 mod open;
 mod restart;
+mod rotation;
+mod sealed;
+mod stored;
 mod vfs;

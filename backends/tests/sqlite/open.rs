@@ -10,11 +10,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, &Options::default()).expect("it opens")
+    SqliteStore::open(path, AtRest::Unsealed, &Options::default()).expect("it opens")
 }
 
 fn refusal(path: &Path) -> StorageError {
-    SqliteStore::open(path, &Options::default()).err().expect("it is refused")
+    SqliteStore::open(path, AtRest::Unsealed, &Options::default()).err().expect("it is refused")
 }
 
 /// Every file but the lock's, with its content.
@@ -115,7 +115,7 @@ fn a_store_that_must_exist_is_not_created() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for path in [directory.path().to_owned(), directory.path().join("absent")] {
         let options = Options { create: false, ..Options::default() };
-        let error = SqliteStore::open(&path, &options).err().expect("there is no store");
+        let error = SqliteStore::open(&path, AtRest::Unsealed, &options).err().expect("there is no store");
         assert!(matches!(error, StorageError::Format { .. }), "{error}");
     }
     assert!(!directory.path().join("absent").exists());

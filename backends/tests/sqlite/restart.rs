@@ -3,6 +3,7 @@
 
 use crate::vfs::SimVfs;
 use coffer_backends::io::{Fault, SimDisk};
+use coffer_backends::seal::AtRest;
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::storage::{EntryKind, LogEntry, LogId, LogOp, StorageError};
 use std::ops::RangeInclusive;
@@ -15,7 +16,7 @@ const LAST: u64 = 5;
 
 fn open(disk: &SimDisk, vfs: &SimVfs) -> Result<SqliteStore, StorageError> {
     let options = Options { readers_max: 0, vfs: vfs.name().into(), ..Options::default() };
-    SqliteStore::open_on(Path::new("/store"), &options, Arc::new(disk.clone()))
+    SqliteStore::open_on(Path::new("/store"), AtRest::Unsealed, &options, Arc::new(disk.clone()))
 }
 
 /// Writes one entry.

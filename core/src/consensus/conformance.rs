@@ -5,7 +5,9 @@ use super::log_store::LogStore;
 use super::log_writer::LogWriter;
 use super::runtime::RaftRuntime;
 use super::types::{RaftLogId, RaftSnapshot, RaftSnapshotMeta, RaftStoredMembership, Types};
-use crate::storage::{EntryKind, Log, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
+use crate::storage::{
+    EntryKind, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -144,6 +146,10 @@ impl Log for Padded {
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
         self.empty = false;
         self.log.purge(up_to)
+    }
+
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.log.rewrite(copy_bytes_max)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

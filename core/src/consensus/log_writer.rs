@@ -19,7 +19,7 @@ use super::health::Health;
 use super::log_reader::DiskReader;
 use crate::error::panic_text;
 use crate::metrics::{DISK_BOUNDS, Histogram, HistogramSnapshot};
-use crate::storage::{HardState, Log, LogEntry, LogId, LogOp, LogState, StorageError};
+use crate::storage::{HardState, Log, LogEntry, LogId, LogOp, LogState, RewriteProgress, StorageError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -68,7 +68,7 @@ struct Queue {
 enum Job {
     Write { op: LogOp, done: Completion },
     Purge(LogId),
-    Rewrite { done: Completion },
+    Rewrite { copy_bytes_max: u64, done: Box<dyn FnOnce(Result<RewriteProgress, StorageError>) + Send> },
 }
 
 /// What the log holds, counting what is queued as done.
@@ -179,11 +179,12 @@ impl LogWriter {
         self.shared.submit(Job::Purge(up_to));
     }
 
-    /// Has the log write anew what older keys sealed. Blocks until it is done.
-    pub(super) fn rewrite(&self) -> Result<(), StorageError> {
+    /// Has the log write anew some of what older keys sealed. Blocks until it is done.
+    pub(super) fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         // The receiver waits below, or has seen the sender go.
-        self.shared.submit(Job::Rewrite { done: Box::new(move |result| drop(sender.send(result))) });
+        let done = Box::new(move |result| drop(sender.send(result)));
+        self.shared.submit(Job::Rewrite { copy_bytes_max, done });
         let closed = || StorageError::Poisoned { reason: "the log is closed".to_owned() };
         receiver.recv().unwrap_or_else(|_| Err(closed()))
     }
@@ -340,9 +341,14 @@ impl Shared {
             if idle {
                 self.work.notify_one();
             }
-        } else if let Job::Write { done, .. } | Job::Rewrite { done } = job {
+        } else {
             drop(queue);
-            done(Err(StorageError::Poisoned { reason: "the log is closed".to_owned() }));
+            let closed = || StorageError::Poisoned { reason: "the log is closed".to_owned() };
+            match job {
+                Job::Write { done, .. } => done(Err(closed())),
+                Job::Rewrite { done, .. } => done(Err(closed())),
+                Job::Purge(_) => {}
+            }
         }
     }
 
@@ -386,11 +392,12 @@ impl Worker {
                         let mut durable = self.shared.durable.lock();
                         durable.last = durable.last.max(Some(up_to));
                     }
-                    Job::Rewrite { done } => {
+                    Job::Rewrite { copy_bytes_max, done } => {
                         self.write(&mut ops, &mut completions, committed);
-                        self.guarded(|log| log.rewrite());
+                        let mut progress = RewriteProgress::default();
+                        self.guarded(|log| log.rewrite(copy_bytes_max).map(|done| progress = done));
                         self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
-                        done(self.failed.clone().map_or(Ok(()), Err));
+                        done(self.failed.clone().map_or(Ok(progress), Err));
                     }
                 }
             }

@@ -378,11 +378,15 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Writes anew what older keys sealed, in slices, until the record store asks for no more.
+    /// Writes anew what older keys sealed, in slices, until log and record store ask for no more.
     fn rewrite(&self, state: &Mutex<State>) -> Result<(), StorageError> {
         let records = self.values.records();
         if let Some(consensus) = self.consensus.get() {
-            consensus.rewrite_log()?;
+            while consensus.rewrite_log(RECLAIM_BYTES)?.more {
+                if !self.breathe(state)? {
+                    return Ok(());
+                }
+            }
         }
         while records.rewrite(RECLAIM_BYTES)?.more {
             if !self.breathe(state)? {

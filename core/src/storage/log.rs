@@ -1,6 +1,6 @@
 //! The durable log: plain Raft content, so that any Raft library could read it.
 
-use super::StorageError;
+use super::{RewriteProgress, StorageError};
 use bytes::Bytes;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
@@ -117,14 +117,14 @@ pub trait Log: Send + 'static {
     /// An I/O error poisons the log.
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError>;
 
-    /// Writes anew, durably, whatever older keys sealed and the log still holds. Comes after a purge, so that it is
-    /// little. Nothing changes for readers.
+    /// Writes anew, durably, some of what older keys sealed and the log still holds: one slice of background work. It
+    /// copies about `copy_bytes_max` bytes where the medium can do it in slices, and everything at once where it
+    /// cannot; comes after a purge, so that it is little. Nothing changes for readers. What a crash cuts short is done
+    /// by further calls, in this life of the process or the next. A medium without keys has nothing to do.
     ///
     /// # Errors
     /// Any error poisons the log.
-    fn rewrite(&mut self) -> Result<(), StorageError> {
-        Ok(())
-    }
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError>;
 
     /// A handle for reading from other threads while the log is written.
     fn reader(&self) -> Arc<dyn LogReader>;

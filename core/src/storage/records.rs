@@ -91,7 +91,7 @@ pub struct ReclaimProgress {
 /// What one slice of a rewriting did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RewriteProgress {
-    /// Bytes of live records that were copied.
+    /// Bytes that were copied.
     pub copied_bytes: u64,
     /// Bytes on the medium that are still to be rewritten.
     pub left_bytes: u64,
@@ -175,20 +175,16 @@ pub trait Records: Send + Sync + 'static {
     fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError>;
 
     /// Whether the medium asks for a [`rewrite`](Self::rewrite): the keys that seal it were replaced, and somebody
-    /// wanted what the older ones sealed to be carried over, in this life of the process or before.
-    fn wants_rewrite(&self) -> bool {
-        false
-    }
+    /// wanted what the older ones sealed to be carried over, in this life of the process or before. Never, on a medium
+    /// without keys.
+    fn wants_rewrite(&self) -> bool;
 
     /// Rewrites some of what older keys sealed: one slice of background work, like [`reclaim`](Self::reclaim), that
     /// copies at most about `copy_bytes_max`. A key that nothing needs any more is destroyed.
     ///
     /// # Errors
     /// As for [`reclaim`](Self::reclaim).
-    fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
-        let _ = copy_bytes_max;
-        Ok(RewriteProgress::default())
-    }
+    fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError>;
 
     /// Replaces everything by a snapshot, all or nothing. A scan or directory walk that runs meanwhile sees the old
     /// content to its end.

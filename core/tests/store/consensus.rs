@@ -6,7 +6,9 @@ use coffer_core::Error;
 use coffer_core::consensus::{Consensus, ConsensusConfig, Machine, ProposeError};
 use coffer_core::storage::MemoryDisk;
 use coffer_core::storage::conformance::Fault;
-use coffer_core::storage::{EntryKind, Log, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
+use coffer_core::storage::{
+    EntryKind, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
+};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::ops::{ControlFlow, Range};
@@ -307,6 +309,10 @@ impl Log for Panicking {
         self.0.purge(up_to)
     }
 
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.0.rewrite(copy_bytes_max)
+    }
+
     fn reader(&self) -> Arc<dyn LogReader> {
         self.0.reader()
     }
@@ -446,6 +452,10 @@ impl Log for Weighed {
 
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
         self.log.purge(up_to)
+    }
+
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.log.rewrite(copy_bytes_max)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

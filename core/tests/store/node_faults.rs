@@ -5,7 +5,8 @@ use coffer_core::request::{CompactRequest, PutRequest, RangeRequest, TxnOp, TxnR
 use coffer_core::storage::conformance::Fault;
 use coffer_core::storage::{
     Checkpoint, DirectoryEntry, Flush, Log, LogId, LogOp, LogReader, LogState, MemoryDisk, MemoryLog,
-    MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource, StorageError,
+    MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress, SnapshotSource,
+    StorageError,
 };
 use coffer_core::watch::WatchRequest;
 use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
@@ -132,6 +133,12 @@ impl Records for GatedRecords {
     fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
         self.records.reclaim(copy_bytes_max)
     }
+    fn wants_rewrite(&self) -> bool {
+        self.records.wants_rewrite()
+    }
+    fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.records.rewrite(copy_bytes_max)
+    }
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
         self.records.install(checkpoint, source)
     }
@@ -159,6 +166,9 @@ impl Log for GatedLog {
     }
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
         self.log.purge(up_to)
+    }
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.log.rewrite(copy_bytes_max)
     }
     fn reader(&self) -> Arc<dyn LogReader> {
         self.log.reader()

@@ -1,6 +1,6 @@
 //! A log that can be held up.
 
-use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, StorageError};
+use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// Holds up the writes of a log while it is closed.
@@ -59,6 +59,10 @@ impl<L: Log> Log for GatedLog<L> {
 
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
         self.log.purge(up_to)
+    }
+
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.log.rewrite(copy_bytes_max)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

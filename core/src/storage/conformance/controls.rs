@@ -6,7 +6,7 @@ use crate::record::Record;
 use crate::revision::Revision;
 use crate::storage::{
     Checkpoint, DirectoryEntry, Flush, Log, LogEntry, LogId, LogOp, LogReader, LogState, MemoryDisk,
-    ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource, StorageError,
+    ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress, SnapshotSource, StorageError,
 };
 use bytes::Bytes;
 use std::cell::Cell;
@@ -123,6 +123,10 @@ impl<L: Log> Log for FlawedLog<L> {
         }
     }
 
+    fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.inner.rewrite(copy_bytes_max)
+    }
+
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::new(FlawedReader { inner: self.inner.reader(), flaw: self.flaw })
     }
@@ -221,6 +225,14 @@ impl<R: Records> Records for FlawedRecords<R> {
             return Ok(ReclaimProgress::default());
         }
         self.inner.reclaim(copy_bytes_max)
+    }
+
+    fn wants_rewrite(&self) -> bool {
+        self.inner.wants_rewrite()
+    }
+
+    fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
+        self.inner.rewrite(copy_bytes_max)
     }
 
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {

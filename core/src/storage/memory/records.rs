@@ -10,8 +10,8 @@ use crate::record::Record;
 use crate::revision::Revision;
 use crate::storage::conformance::Fault;
 use crate::storage::{
-    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, SnapshotSource,
-    StorageError,
+    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
+    SnapshotSource, StorageError,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -212,6 +212,16 @@ impl Records for MemoryRecords {
             total.more = step.more;
         }
         Ok(total)
+    }
+
+    /// Memory has no keys.
+    fn wants_rewrite(&self) -> bool {
+        false
+    }
+
+    fn rewrite(&self, _: u64) -> Result<RewriteProgress, StorageError> {
+        self.check_writable()?;
+        Ok(RewriteProgress::default())
     }
 
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {

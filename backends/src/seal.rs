@@ -10,6 +10,8 @@
 //! - `aead`: AES-256-GCM, behind three functions.
 //! - `locked`: memory that is neither swapped nor dumped, for the states of ciphers.
 //! - [`slots`], [`source`]: who may open the store: what wraps the root key.
+//! - `at_rest`: whether a store is sealed: what was given, and what is there.
+//! - `store_keys`: both together, to be changed.
 //! - `keyring`: the data keys, and what a store layer may ask and order of them.
 //! - `sealing`: what a backend holds: makes the sealer of each file.
 //!
@@ -57,6 +59,7 @@
 //! Nobody can tell from one directory alone that all of it was put back to an earlier, consistent state.
 
 mod aead;
+mod at_rest;
 mod file;
 mod key_error;
 mod keyring;
@@ -67,14 +70,17 @@ mod sealing;
 mod secret;
 pub mod slots;
 pub mod source;
+mod store_keys;
 
+pub use at_rest::AtRest;
 pub use file::{Algorithm, Place, SealRefused, SealedFile};
 pub use key_error::KeyError;
 pub use keyring::{KeyState, KeyStatus, Keyring, KeyringStatus};
 pub use nonce::{NONCE_BYTES, Nonce, Nonces};
 pub use sealer::{SealBroken, Sealer, TAG_BYTES, Tag};
-pub use sealing::{AtRest, RootKey, Sealing};
+pub use sealing::{RootKey, Sealing};
 pub use secret::{KEY_BYTES, SecretKey};
+pub use store_keys::StoreKeys;
 
 pub(crate) use sealing::{Keys, is_keys_file};
 

@@ -106,9 +106,12 @@ fn open(
     options: Options,
     io: Arc<dyn Io>,
 ) -> Result<SegmentStore, StorageError> {
+    if options.create {
+        at_rest.check_missing(path, &*io)?;
+    }
     create_directories(path, &*io, options.create)?;
     let directory = Arc::new(Directory::new(path, io.clone()));
-    check_ours(&directory, options.create)?;
+    check_ours(&directory, &at_rest, options.create)?;
     let lock = Arc::new(StoreLock::take(path, directory.io())?);
     let names = directory.list()?;
     let exists = names.iter().any(|name| SLOTS.contains(&name.as_str()));
@@ -116,7 +119,7 @@ fn open(
     if let Some(keyring) = keys.keyring() {
         lock.covers(keyring);
     }
-    // Until here nothing has changed but the lock, and the first keyring of a new store.
+    // Until here nothing has changed but the lock, and the slots and the first keyring of a new store.
     let loaded = Slots::load(&directory, &keys)?;
     let names = clean(&directory)?;
     let (slots, manifest, sealing) = match loaded {
@@ -157,7 +160,7 @@ fn open(
 }
 
 /// Refuses a directory that holds something else, before anything in it changes.
-fn check_ours(directory: &Directory, create: bool) -> Result<(), StorageError> {
+fn check_ours(directory: &Directory, at_rest: &AtRest, create: bool) -> Result<(), StorageError> {
     let names = directory.list()?;
     let has_manifest = names.iter().any(|name| SLOTS.contains(&name.as_str()));
     if has_manifest {
@@ -176,7 +179,7 @@ fn check_ours(directory: &Directory, create: bool) -> Result<(), StorageError> {
         parse_name(name).is_none() && !is_keys_file(name) && ![LOCK, "lost+found"].contains(&name.as_str())
     };
     match names.iter().find(foreign) {
-        None => Ok(()),
+        None => at_rest.check_new(&path, &names),
         Some(name) => {
             let reason = format!(
                 "is not empty and holds no store (found {name:?}): name an empty directory, or a new one"

@@ -122,8 +122,11 @@ fn open(
     access: &Access,
     io: Arc<dyn Io>,
 ) -> Result<SqliteStore, StorageError> {
+    if options.create {
+        at_rest.check_missing(path, &*io)?;
+    }
     create_directories(path, &*io, options.create)?;
-    check_ours(path, &*io, options.create)?;
+    check_ours(path, &*io, &at_rest, options.create)?;
     let lock = Arc::new(StoreLock::take(path, &*io)?);
     let names = list(path, &*io)?;
     let exists = names.iter().any(|name| name == STATE);
@@ -131,7 +134,7 @@ fn open(
     if let Some(keyring) = keys.keyring() {
         lock.covers(keyring);
     }
-    // Until here nothing has changed but the lock, and the first keyring of a new store.
+    // Until here nothing has changed but the lock, and the slots and the first keyring of a new store.
     remove_unfinished(path, &*io)?;
     if !exists {
         found_store(path, access, &io, &names, options.founding, keys.clone())?;
@@ -172,7 +175,7 @@ fn list(path: &Path, io: &dyn Io) -> Result<Vec<String>, StorageError> {
 }
 
 /// Refuses a directory that holds something else, before anything in it changes.
-fn check_ours(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError> {
+fn check_ours(path: &Path, io: &dyn Io, at_rest: &AtRest, create: bool) -> Result<(), StorageError> {
     let names = list(path, io)?;
     if names.iter().any(|name| name == STATE) {
         return Ok(());
@@ -190,7 +193,7 @@ fn check_ours(path: &Path, io: &dyn Io, create: bool) -> Result<(), StorageError
             && !is_keys_file(name)
             && ![LOCK, "lost+found"].contains(&name.as_str())
     }) {
-        None => Ok(()),
+        None => at_rest.check_new(path, &names),
         Some(name) => refuse(format!(
             "is not empty and holds no store (found {name:?}): name an empty directory, or a new one"
         )),

@@ -39,6 +39,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 pub(crate) use slots::is_keyring_name;
+pub(super) use slots::is_keyring_slot;
 
 /// How much is sealed between two updates of the stored counts.
 const COUNT_BYTES: u64 = 64 << 20;

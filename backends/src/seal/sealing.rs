@@ -1,5 +1,6 @@
 //! What a backend holds: the keys of its store, or none, and the sealers of its files.
 
+use super::at_rest::{AtRest, Found, IN_THE_CLEAR};
 use super::file::{Algorithm, SealRefused, SealedFile};
 use super::keyring::{DataKey, Keyring, is_keyring_name};
 use super::nonce::{Generator, Nonces};
@@ -12,7 +13,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The root key of one store. Its key slots give it.
+/// The root key of one store. Its key slots give it. Clones are handles to the same bytes.
+#[derive(Clone)]
 pub struct RootKey {
     pub(super) store_id: [u8; 16],
     key: Arc<DataKey>,
@@ -45,15 +47,6 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// How a store is to be opened or created.
-#[derive(Debug)]
-pub enum AtRest {
-    /// In the clear. Everybody who can read the files can read the store.
-    Unsealed,
-    /// Sealed, under this root key.
-    Sealed(RootKey),
-}
-
 /// Whether a name in the directory of a store belongs to its keys: the slots of its root key, or the keyring.
 pub(crate) fn is_keys_file(name: &str) -> bool {
     name == SLOTS_FILE || name == SLOTS_FILE_NEW || is_keyring_name(name)
@@ -67,8 +60,8 @@ pub(crate) enum Keys {
 }
 
 impl Keys {
-    /// Opens the keyring of the store in `directory`, which holds the files `names`; makes it if the store does not
-    /// exist yet.
+    /// Opens the keyring of the store in `directory`, which holds the files `names`; makes it, and the slots of its root
+    /// key, if the store does not exist yet. To be called while the store's lock is held.
     ///
     /// # Errors
     /// The store is sealed and no key was given, or the other way round, or it is another key.
@@ -79,12 +72,9 @@ impl Keys {
         names: &[String],
         store_exists: bool,
     ) -> Result<Self, StorageError> {
-        match at_rest {
-            AtRest::Unsealed if names.iter().any(|name| is_keys_file(name)) => {
-                Err(SealRefused::Sealed.at(directory))
-            }
-            AtRest::Unsealed => Ok(Self::Unsealed),
-            AtRest::Sealed(root) => Keyring::open(io, directory, root, store_exists)
+        match at_rest.root(&Found { io: &io, directory, names, store_exists })? {
+            None => Ok(Self::Unsealed),
+            Some(root) => Keyring::open(io, directory, root, store_exists)
                 .map(|keyring| Self::Sealed(Arc::new(keyring))),
         }
     }
@@ -134,9 +124,7 @@ fn advice(refused: SealRefused) -> String {
             "is sealed: give its key (--seal-key-file, --seal-passphrase-file, --seal-command or --seal-kms-socket)"
                 .to_owned()
         }
-        SealRefused::InTheClear => {
-            "is not sealed, although a key was given: open it with --unsealed, or name another directory".to_owned()
-        }
+        SealRefused::InTheClear => IN_THE_CLEAR.to_owned(),
         SealRefused::OtherStore => {
             "belongs to another store than the key that was given: give the key of this one".to_owned()
         }

@@ -3,6 +3,7 @@
 mod conformance;
 mod conformance_files;
 mod consensus;
+mod creation;
 mod format;
 mod golden;
 mod keys;

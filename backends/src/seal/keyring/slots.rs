@@ -30,7 +30,12 @@ const SLOT_BYTES_MAX: u64 = 16 << 20;
 
 /// Whether a name in the directory of a store is one of a keyring's.
 pub(crate) fn is_keyring_name(name: &str) -> bool {
-    NAMES.contains(&name) || is_unfinished(name)
+    is_keyring_slot(name) || is_unfinished(name)
+}
+
+/// Whether it is one of a keyring that is there, and nothing that was begun and not finished.
+pub(crate) fn is_keyring_slot(name: &str) -> bool {
+    NAMES.contains(&name)
 }
 
 fn is_unfinished(name: &str) -> bool {

@@ -12,12 +12,18 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `program serve` on a port of the kernel's choice and waits for its ready line.
+    /// Starts `program serve` on a port of the kernel's choice and waits for its ready line. Its store is in the clear, as
+    /// that of what it is compared with, unless the environment names a key.
     ///
     /// # Errors
     /// The program cannot be started or does not become ready.
     pub(crate) fn start(program: &Path, data_dir: &Path) -> io::Result<Self> {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if std::env::var_os("COFFER_SEAL_KEY_FILE").is_none() {
+            // No flag: older programs are measured as well.
+            command.env("COFFER_UNSEALED", "true");
+        }
+        let mut child = command
             .args(["serve", "--listen-client-urls", "coffer://127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .stdout(Stdio::piped())

@@ -3,7 +3,9 @@
 use crate::commands::completion::CompletionOptions;
 use crate::duration;
 use crate::output::Format;
+use crate::seal::{NewKeyFlags, SealFlags};
 use crate::serve::ServeOptions;
+use crate::serve::dev::DevOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use coffer::Backend;
 use coffer::LeaseId;
@@ -68,12 +70,16 @@ pub(crate) struct Global {
     /// Write keys and values as \xNN
     #[arg(long, global = true)]
     pub(crate) hex: bool,
+    #[command(flatten)]
+    pub(crate) seal: SealFlags,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
+    /// Run the daemon on a sealed store to try things on, which is gone when it ends
+    Dev(DevOptions),
     /// Run the daemon as etcd, with its flags: also when the program is called etcd
     #[command(disable_help_flag = true)]
     Etcd(EtcdOptions),
@@ -82,9 +88,12 @@ pub(crate) enum Command {
     /// Make a new store from a snapshot of etcd
     #[command(after_help = IMPORT_ETCD_HELP)]
     ImportEtcd(ImportEtcdOptions),
-    /// Make a store of another backend from one that is closed
+    /// Make a store of another backend, or with another key, from one that is closed
     #[command(after_help = CONVERT_HELP)]
     Convert(ConvertOptions),
+    /// Work with the keys of sealed stores
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Write a completion script for a shell
     Completion(CompletionOptions),
 }
@@ -158,7 +167,7 @@ anything else fails, nothing is left.";
 const CONVERT_HELP: &str = "\
 Everything is copied, records, leases and log, and compared, HashKV included, before the new store gets its place: if \
 it differs, or anything else fails, nothing is left. SRC stays as it is. Both are the same member of the same cluster: \
-run one of them only.";
+run one of them only. The flags --seal-… open SRC; the new store has the same key unless --new-… says otherwise.";
 
 const EXPORT_HELP: &str = "\
 Each line is {\"key\":…,\"value\":…}, or {\"key_base64\":…,\"value_base64\":…} where one of them is not UTF-8.
@@ -432,9 +441,76 @@ pub(crate) struct ConvertOptions {
     /// The directory of the new store: new or empty
     #[arg(value_name = "DST")]
     pub(crate) to: PathBuf,
-    /// What the new store is kept in: segment or sqlite
+    /// What the new store is kept in: segment or sqlite [default: as SRC]
     #[arg(long, value_name = "BACKEND")]
-    pub(crate) backend: Backend,
+    pub(crate) backend: Option<Backend>,
+    #[command(flatten)]
+    pub(crate) new_key: NewKeyFlags,
+    /// The new store is not sealed
+    #[arg(long)]
+    pub(crate) new_unsealed: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Draw a key and write it to a new file that only you may read
+    Generate {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show which keys open a store, and which ones its data is sealed with
+    Status {
+        #[command(flatten)]
+        place: KeyPlace,
+    },
+    /// Add a key that opens a store
+    Add {
+        #[command(flatten)]
+        place: KeyPlace,
+        #[command(flatten)]
+        key: NewKeyFlags,
+        /// What the slot is for, for people
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        label: String,
+    },
+    /// Take away a key: it opens the store no longer
+    Remove {
+        #[command(flatten)]
+        place: KeyPlace,
+        /// The slot, as `coffer key status` shows it
+        slot: u32,
+    },
+    /// Replace a key that opens a store: one small file is written
+    RotateKek {
+        #[command(flatten)]
+        place: KeyPlace,
+        #[command(flatten)]
+        key: NewKeyFlags,
+        /// The slot [default: the one that the given key opens, or the only one]
+        #[arg(long, value_name = "SLOT")]
+        slot: Option<u32>,
+    },
+    /// Make a new key for the data
+    RotateData {
+        #[command(flatten)]
+        place: KeyPlace,
+        /// Also seal everything anew that older keys sealed, destroy them, and wait for it
+        #[arg(long)]
+        rewrite: bool,
+    },
+    /// Say whether a key opens a store, and which slot; nothing is changed
+    Verify {
+        #[command(flatten)]
+        place: KeyPlace,
+    },
+}
+
+/// The store whose keys are meant: this directory, or that of --store.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyPlace {
+    /// The directory of the store, which a daemon may have open
+    #[arg(long, env = "COFFER_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

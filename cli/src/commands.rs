@@ -5,6 +5,7 @@ pub(crate) mod convert;
 mod export;
 mod import;
 pub(crate) mod import_etcd;
+pub(crate) mod key;
 mod kv;
 mod lease;
 mod lines;

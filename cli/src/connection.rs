@@ -15,13 +15,27 @@ pub(crate) enum Needs {
 
 /// Opens the store that the global options name.
 pub(crate) async fn open(global: &Global, needs: Needs) -> Result<Client, Failure> {
-    let options = Options::default().timeout(global.command_timeout).create(needs == Needs::Any);
-    let uri = match &global.store {
-        Some(store) => store.parse().map_err(Failure::usage)?,
-        None => Uri::Remote(endpoints(global)?),
+    let (uri, options) = match &global.store {
+        Some(store) => {
+            let uri = store.parse().map_err(Failure::usage)?;
+            let options = seal_options(global, &uri)?.create(needs == Needs::Any);
+            (uri, options)
+        }
+        None => (Uri::Remote(endpoints(global)?), Options::default()),
     };
-    let client = options.open_uri(&uri).await?;
+    let client = options.timeout(global.command_timeout).open_uri(&uri).await?;
     Ok(client)
+}
+
+/// Options with the key of the store at `uri`, if the URI does not name it itself.
+pub(crate) fn seal_options(global: &Global, uri: &Uri) -> Result<Options, Failure> {
+    match uri {
+        Uri::File { seal: Some(_), .. } if global.seal.is_given() => Err(Failure::usage(
+            "--store says what seals the store, and the flags do as well: a store is opened with one key",
+        )),
+        Uri::File { dir, seal: None, .. } => global.seal.options(Some(dir)),
+        _ => Ok(Options::default()),
+    }
 }
 
 /// Every place that the global options name, each for itself: its name, and what can not be opened as an error.
@@ -39,6 +53,11 @@ pub(crate) async fn open_each(global: &Global) -> Result<Vec<(String, Result<Cli
 }
 
 fn endpoints(global: &Global) -> Result<Vec<Endpoint>, Failure> {
+    if global.seal.is_given() {
+        return Err(Failure::usage(
+            "a key opens a store in this process (--store); who asks a daemon needs none",
+        ));
+    }
     if global.endpoints.starts_with("file:") || global.endpoints.starts_with("mem:") {
         return Err(Failure::usage("--endpoints names daemons; --store opens a store in this process"));
     }

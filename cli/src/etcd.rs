@@ -23,6 +23,7 @@ mod table;
 pub(crate) mod urls;
 
 use crate::failure::Failure;
+use crate::seal::SealFlags;
 use crate::serve::daemon::{self, Ready};
 use command_line::{Asked, Wrong};
 use environment::Environment;
@@ -56,6 +57,13 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
         ));
         return ExitCode::from(USAGE);
     }
+    let (seal, arguments) = match SealFlags::take_from(arguments) {
+        Ok(taken) => taken,
+        Err(failure) => {
+            complain(&failure.to_string());
+            return ExitCode::from(USAGE);
+        }
+    };
     let given = match command_line::read(arguments) {
         Ok(Asked::Flags(given)) => given,
         Ok(Asked::Help) => return show(&help::help()),
@@ -69,7 +77,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     if given.boolean("version") {
         return show(&help::version());
     }
-    match run(given) {
+    match run(given, &seal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ended::Refused(refusal)) => refuse(refusal),
         Err(Ended::Failed(failure)) => {
@@ -91,7 +99,7 @@ impl From<Refusal> for Ended {
     }
 }
 
-fn run(command_line: Given) -> Result<(), Ended> {
+fn run(command_line: Given, seal: &SealFlags) -> Result<(), Ended> {
     let environment = Environment::new(std::env::vars_os());
     let mut given = complete(command_line, environment).map_err(Refusal::Wrong)?;
     settings::log(&given)?.start().map_err(Refusal::Wrong)?;
@@ -99,7 +107,8 @@ fn run(command_line: Given) -> Result<(), Ended> {
     for note in &given.notes {
         note.log();
     }
-    let settings = settings?;
+    let mut settings = settings?;
+    settings.seal(seal).map_err(|failure| Refusal::NotThere(failure.to_string()))?;
     tracing::info!(
         name = %settings.name,
         data_dir = %settings.plan.data_dir.display(),

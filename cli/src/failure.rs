@@ -21,6 +21,14 @@ pub(crate) enum Exit {
     Corrupt = 5,
 }
 
+impl Exit {
+    /// The one with this code.
+    pub(crate) fn of(code: u8) -> Self {
+        let all = [Self::Usage, Self::Unavailable, Self::OutcomeUnknown, Self::Corrupt];
+        all.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Self::Failed)
+    }
+}
+
 /// Why the program did not succeed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -52,6 +60,11 @@ impl Failure {
             failure.exit = Exit::OutcomeUnknown;
         }
         failure
+    }
+
+    /// What the program is to exit with.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
     }
 
     /// The same failure, told with what was being done.

@@ -1,4 +1,4 @@
-//! The daemon, and `coffer serve`, one of the two ways to start it.
+//! The daemon, and `coffer serve`, one of the ways to start it; [`dev`] is another.
 //!
 //! # Data path
 //! Settings, of whichever program, become a [`plan`]; [`daemon`] carries it out: the store, the [`surfaces`] over it,
@@ -8,20 +8,22 @@ pub(crate) mod compaction;
 mod config;
 pub(crate) mod daemon;
 mod data_dir;
+pub(crate) mod dev;
 pub(crate) mod plan;
 pub(crate) mod settings;
 mod surfaces;
 
 pub(crate) use config::{LogLevel, ServeOptions};
 
+use crate::args::Global;
 use crate::failure::Failure;
 use daemon::{List, Ready};
 use settings::Settings;
 use std::io::{self, Write};
 
 /// Runs the daemon until a signal or a fault ends it.
-pub(crate) fn run(options: ServeOptions) -> Result<(), Failure> {
-    let settings = Settings::load(options)?;
+pub(crate) fn run(global: &Global, options: ServeOptions) -> Result<(), Failure> {
+    let settings = Settings::load(options, &global.seal)?;
     log_to_stderr(settings.log_level);
     daemon::run(&settings.plan, announce)
 }

@@ -1,4 +1,5 @@
-//! Makes a store of another backend from a closed one: the same member, with the same records and the same log.
+//! Makes a store of another backend, or with other keys, from a closed one: the same member, with the same records and
+//! the same log.
 //!
 //! What is copied is what the backends' traits show, record by record and entry by entry, so that nothing of it is
 //! interpreted: whoever opens the new store goes on exactly where the old one was closed, or killed.
@@ -36,37 +37,52 @@ pub struct Progress {
 }
 
 impl Options {
-    /// Makes a store of `backend` in the new directory `to` from the closed store in `from`, and compares the two. It has
-    /// no place before [`ConvertedStore::keep`]. Blocks; memory is bounded whatever the store holds.
+    /// Makes a store in the new directory `to` from the closed store in `from`, which these options open, and compares the
+    /// two. `target` says how the new one is kept: its backend, by default that of the old one, and its seal, by default
+    /// that of these options. It has no place before [`ConvertedStore::keep`]. Blocks; memory is bounded whatever the
+    /// store holds.
     ///
     /// Both are the same member of the same cluster: only one of them may ever be run again.
     ///
     /// # Errors
-    /// [`Error::Open`] if there is no store in `from`, it is in use or has that backend already, or `to` holds something;
-    /// [`Error::Corrupt`] if the new store does not hold what the old one does; a fault of a medium.
+    /// [`Error::Open`] if there is no store in `from`, it does not open, it is in use or is what the new one would be
+    /// already, nobody said what seals the new one, or `to` holds something; [`Error::Corrupt`] if the new store does not
+    /// hold what the old one does; a fault of a medium.
     pub fn convert(
         &self,
         from: &Path,
         to: &Path,
-        backend: Backend,
+        target: &Options,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<ConvertedStore, Error> {
-        let old = Medium::open(from, None, false)?;
-        if old.backend == backend {
-            return Err(Error::Open(format!("{} has the backend {backend} already", from.display())));
+        let old = Medium::open(from, &Self { backend: None, ..self.clone() }.create(false))?;
+        let backend = target.backend.unwrap_or(old.backend);
+        if old.backend == backend && target.seal.is_none() {
+            return Err(Error::Open(format!(
+                "{} has the backend {backend} already: name another one, or another key for the new store",
+                from.display()
+            )));
         }
+        let Some(seal) = target.seal.clone().or(self.seal.clone()) else {
+            return Err(Error::Open(format!(
+                "{} is in the clear: say what is to seal the new store (--new-key-file, --new-passphrase-file, \
+                 --new-command or --new-kms-socket), or that it is to be in the clear as well (--new-unsealed)",
+                from.display()
+            )));
+        };
+        let target = Self { backend: Some(backend), ..target.clone() }.seal(seal);
         let site = Site::take(to)?;
         let mut done = Progress::default();
         {
             let founding = Some(old.identity.into());
-            let mut new = Medium::open_as(&site.path(), Some(backend), true, founding)?;
+            let mut new = Medium::open_as(&site.path(), &target.clone().create(true), founding)?;
             copy(&old, &mut new, &mut |now| {
                 done = *now;
                 progress(now);
             })?;
         }
         // Opened again: what is judged is what the medium gives back.
-        let new = Medium::open(&site.path(), None, false)?;
+        let new = Medium::open(&site.path(), &target.clone().create(false))?;
         let (before, after) = (restore::audit(old.records.clone())?, restore::audit(new.records.clone())?);
         if before != after {
             return Err(differs(format!(

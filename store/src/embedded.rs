@@ -1,7 +1,9 @@
 //! Opens a node in this process: the one place that chooses a backend.
 
+use crate::keys::{OpenStore, StoreKeys};
 use crate::options::Options;
-use coffer_backends::seal::AtRest;
+use crate::seal::Seal;
+use coffer_backends::seal::{self, Keyring};
 use coffer_backends::segment::{self, SegmentStore};
 use coffer_backends::sqlite::{self, SqliteStore};
 use coffer_backends::{Backend, Founding, Identity};
@@ -13,16 +15,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Opens the store in `dir`. Blocks until it is recovered.
-pub(crate) fn open_directory(dir: &Path, backend: Option<Backend>, options: &Options) -> Result<Node, Error> {
-    let medium = Medium::open(dir, backend.or(options.backend), options.create)?;
+pub(crate) fn open_directory(dir: &Path, options: &Options) -> Result<OpenStore, Error> {
+    let medium = Medium::open(dir, options)?;
     let config = NodeConfig {
         cluster_id: medium.identity.cluster_id,
         member_id: medium.identity.member_id,
         boot: medium.identity.boot,
         backend: medium.backend.name().into(),
+        sealed: medium.keyring.is_some(),
         ..options.node_config()
     };
-    Node::open(config, medium.log, medium.records)
+    let keys = match medium.keyring {
+        Some(keyring) => Some(seal::StoreKeys::of_open(dir, keyring)?),
+        None => None,
+    };
+    let node = Node::open(config, medium.log, medium.records)?;
+    let keys = keys.map(|keys| StoreKeys::of_open(keys, node.clone()));
+    Ok(OpenStore { node, keys })
 }
 
 /// The medium of a store, open without a node.
@@ -31,22 +40,21 @@ pub(crate) struct Medium {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) identity: Identity,
     pub(crate) backend: Backend,
+    /// The data keys, if it is sealed.
+    pub(crate) keyring: Option<Arc<Keyring>>,
 }
 
 impl Medium {
-    /// Opens what `dir` holds. A store that is created gets `backend`, or the default one.
-    pub(crate) fn open(dir: &Path, backend: Option<Backend>, create: bool) -> Result<Self, Error> {
-        Self::open_as(dir, backend, create, None)
+    /// Opens what `dir` holds. A store that is created gets the backend of the options, or the default one.
+    pub(crate) fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
+        Self::open_as(dir, options, None)
     }
 
     /// Opens what `dir` holds, or creates it as somebody's.
-    pub(crate) fn open_as(
-        dir: &Path,
-        backend: Option<Backend>,
-        create: bool,
-        founding: Option<Founding>,
-    ) -> Result<Self, Error> {
-        let backend = match backend {
+    pub(crate) fn open_as(dir: &Path, options: &Options, founding: Option<Founding>) -> Result<Self, Error> {
+        let at_rest = Seal::at_rest(options.seal.as_ref())?;
+        let create = options.create;
+        let backend = match options.backend {
             Some(backend) => backend,
             // Whoever may not look into it is told by the opening.
             None => Backend::of(dir).ok().flatten().unwrap_or_default(),
@@ -54,15 +62,15 @@ impl Medium {
         Ok(match backend {
             Backend::Segment => {
                 let options = segment::Options { create, founding, ..Default::default() };
-                let SegmentStore { log, records, identity, .. } =
-                    SegmentStore::open(dir, AtRest::Unsealed, options)?;
-                Self { log, records, identity, backend }
+                let SegmentStore { log, records, identity, keyring } =
+                    SegmentStore::open(dir, at_rest, options)?;
+                Self { log, records, identity, backend, keyring }
             }
             Backend::Sqlite => {
                 let options = sqlite::Options { create, founding, ..Default::default() };
-                let SqliteStore { log, records, identity, .. } =
-                    SqliteStore::open(dir, AtRest::Unsealed, &options)?;
-                Self { log, records, identity, backend }
+                let SqliteStore { log, records, identity, keyring } =
+                    SqliteStore::open(dir, at_rest, &options)?;
+                Self { log, records, identity, backend, keyring }
             }
         })
     }

@@ -4,7 +4,8 @@
 //! # async fn example() -> Result<(), coffer::Error> {
 //! use coffer::{Compare, KeyRange, TxnOp};
 //!
-//! let store = coffer::open("file:///var/lib/app/store").await?;   // or "coffer://10.0.0.1:7420"
+//! // or "coffer://10.0.0.1:7420"
+//! let store = coffer::open("file:///var/lib/app/store?seal-key-file=/etc/app/key").await?;
 //! store.put("config/colour", "green").await?;
 //! let found = store.get("config/colour").await?;
 //! assert_eq!(&found.expect("just written").value[..], b"green");
@@ -33,12 +34,30 @@
 //! |---|---|
 //! | `file:///dir` | the store in that directory, in this process; created if the directory is new or empty |
 //! | `file:///dir?backend=sqlite` | the same, of this backend: `segment` or `sqlite` |
+//! | `file:///dir?seal-key-file=/path` | the same, sealed: see below |
 //! | `mem:` | a new store in memory, in this process; gone once it is closed |
 //! | `unix:///path` | a daemon behind a Unix socket |
 //! | `coffer://host:port,host:port` | a daemon, or a cluster of them, over TCP |
 //!
 //! Everything behind [`Client`] behaves alike in all of them. Two things can not: a store in this process is opened
 //! by one process at a time, and its calls have no deadline, because nothing lies between them and the disk.
+//!
+//! # Sealing
+//!
+//! A new store in a directory is sealed: it wants a key ([`Options::seal`], or a parameter of the URI), or to be told that
+//! nothing is to seal it. What a sealed store was created with opens it again; keys are added and exchanged with
+//! [`StoreKeys`] or `coffer key`. A store that exists in the clear opens without that.
+//!
+//! | parameter | the key comes from |
+//! |---|---|
+//! | `seal-key-file=/path` | a file with a key |
+//! | `seal-passphrase-file=/path` | a file with a passphrase |
+//! | `seal-command=program%20argument` | a program that wraps and unwraps keys |
+//! | `seal-kms-socket=/path` | a Kubernetes KMS v2 plugin |
+//! | `unsealed` | nowhere: everything is stored in the clear |
+//!
+//! A value is percent-encoded where it has a space, `&`, `#` or `%` in it. URIs are shown in errors and process lists: a
+//! secret has no place in one.
 //!
 //! # Which executor
 //!
@@ -50,10 +69,12 @@ mod client;
 mod convert;
 mod embedded;
 mod keep_alive;
+mod keys;
 mod kv;
 mod options;
 mod pages;
 mod restore;
+mod seal;
 mod txn;
 mod uri;
 mod watch;
@@ -61,10 +82,14 @@ mod watch;
 pub use client::Client;
 pub use convert::{ConvertedStore, Progress};
 pub use keep_alive::KeepAlive;
+pub use keys::{
+    KeyState, KeyStatus, KeyringStatus, KeysStatus, OpenStore, SlotId, SlotInfo, StoreKeys, Verified,
+};
 pub use kv::{Delete, Get, Put, Range};
 pub use options::Options;
 pub use pages::Pages;
 pub use restore::RestoredStore;
+pub use seal::{PassphraseText, Seal};
 pub use txn::{Compare, Field, Txn, TxnOp};
 pub use uri::{DEFAULT_PORT, Endpoint, Uri};
 pub use watch::{Event, EventKind, Update, Watch, WatchBuilder};

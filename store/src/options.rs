@@ -2,6 +2,8 @@
 
 use crate::client::Client;
 use crate::embedded;
+use crate::keys::OpenStore;
+use crate::seal::Seal;
 use crate::uri::Uri;
 use coffer_backends::Backend;
 use coffer_core::Error;
@@ -15,6 +17,7 @@ use std::time::Duration;
 pub struct Options {
     pub(crate) create: bool,
     pub(crate) backend: Option<Backend>,
+    pub(crate) seal: Option<Seal>,
     pub(crate) timeout: Duration,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) election_timeout: Duration,
@@ -30,6 +33,7 @@ impl Default for Options {
         Self {
             create: true,
             backend: None,
+            seal: None,
             timeout: Duration::from_secs(5),
             heartbeat_interval: node.heartbeat_interval,
             election_timeout: node.election_timeout,
@@ -52,6 +56,14 @@ impl Options {
     /// is there, and [`Backend::Segment`] for a new store. A `?backend=` of the URI goes before it.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
+        self
+    }
+
+    /// What seals a `file:` store, or that nothing does. A sealed one opens with its key only, a store in the clear with
+    /// [`Seal::Unsealed`] or without this; a new one is created only if this is said. A parameter of the URI goes before
+    /// it. Default: unsaid.
+    pub fn seal(mut self, seal: Seal) -> Self {
+        self.seal = Some(seal);
         self
     }
 
@@ -106,7 +118,7 @@ impl Options {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a URI that names no store; [`Error::Open`] for one that is in use, of another
-    /// format, or may not be opened; [`Error::Corrupt`] for one that is damaged; [`Error::Unavailable`] if no endpoint
+    /// format, sealed with another key, or may not be opened; [`Error::Corrupt`] for one that is damaged; [`Error::Unavailable`] if no endpoint
     /// answers.
     pub async fn open(&self, uri: &str) -> Result<Client, Error> {
         self.open_uri(&uri.parse()?).await
@@ -128,13 +140,23 @@ impl Options {
     /// # Errors
     /// As [`open`](Self::open); [`Error::InvalidArgument`] for a remote store.
     pub async fn open_node(&self, uri: &Uri) -> Result<Node, Error> {
-        let (options, uri) = (self.clone(), uri.clone());
-        embedded::on_thread("coffer-open", move || match uri {
-            Uri::File { dir, backend } => embedded::open_directory(&dir, backend, &options),
-            Uri::Memory => embedded::open_memory(&options),
+        Ok(self.open_store(uri).await?.node)
+    }
+
+    /// Opens a store in this process.
+    pub(crate) fn open_blocking(&self, uri: &Uri) -> Result<OpenStore, Error> {
+        match uri {
+            Uri::File { dir, backend, seal } => {
+                let options = Self {
+                    backend: backend.or(self.backend),
+                    seal: seal.clone().or_else(|| self.seal.clone()),
+                    ..self.clone()
+                };
+                embedded::open_directory(dir, &options)
+            }
+            Uri::Memory => Ok(OpenStore { node: embedded::open_memory(self)?, keys: None }),
             Uri::Remote(_) => Err(Error::InvalidArgument(format!("{uri} is not in this process"))),
-        })
-        .await?
+        }
     }
 
     pub(crate) fn node_config(&self) -> NodeConfig {

@@ -33,12 +33,12 @@ impl Options {
     ) -> Result<RestoredStore, Error> {
         let site = Site::take(dir)?;
         {
-            let mut store = Medium::open(&site.path(), self.backend, true)?;
+            let mut store = Medium::open(&site.path(), &self.clone().create(true))?;
             let member_id = store.identity.member_id;
             restore::restore(member_id, store.log.as_mut(), store.records.as_ref(), content, source)?;
         }
         // Opened again: what is judged is what the medium gives back.
-        let store = Medium::open(&site.path(), None, false)?;
+        let store = Medium::open(&site.path(), &self.clone().create(false))?;
         let audit = restore::audit(store.records.clone())?;
         Ok(RestoredStore { audit, site })
     }

@@ -1,5 +1,8 @@
-//! Where a store is: `file:///dir`, `file:///dir?backend=sqlite`, `mem:`, `unix:///path`, `coffer://host:port,host:port`.
+//! Where a store is: `file:///dir`, `mem:`, `unix:///path`, `coffer://host:port,host:port`.
+//!
+//! `file:` takes parameters: `?backend=sqlite`, and what seals it: `&seal-key-file=/path` and so on, or `&unsealed`.
 
+use crate::seal::Seal;
 use coffer_backends::Backend;
 use coffer_core::Error;
 use std::fmt;
@@ -18,6 +21,8 @@ pub enum Uri {
         dir: PathBuf,
         /// The backend that the URI asks for, if any.
         backend: Option<Backend>,
+        /// What the URI says about sealing, if anything.
+        seal: Option<Seal>,
     },
     /// Memory of this process.
     Memory,
@@ -49,10 +54,8 @@ impl FromStr for Uri {
         }
         if let Some(rest) = text.strip_prefix("file:") {
             let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-            return Ok(Self::File {
-                dir: absolute_path(text, path)?,
-                backend: parameters_of(text, parameters)?,
-            });
+            let Parameters { backend, seal } = Parameters::read(text, parameters)?;
+            return Ok(Self::File { dir: absolute_path(text, path)?, backend, seal });
         }
         // Elsewhere a bare `host:port` will do; here it might as well be a misspelt path.
         match text.is_empty() || text.contains(":/") {
@@ -151,25 +154,61 @@ fn absolute_path(uri: &str, rest: &str) -> Result<PathBuf, Error> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
 }
 
-/// What follows the `?` of `file:///path?backend=sqlite`.
-fn parameters_of(uri: &str, parameters: &str) -> Result<Option<Backend>, Error> {
-    let mut backend = None;
-    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        match parameter.split_once('=') {
-            Some(("backend", value)) if backend.is_none() => {
-                backend = Some(value.parse().map_err(|reason: String| invalid(uri, &reason))?);
+/// What follows the `?` of `file:///path?backend=sqlite&seal-key-file=/key`.
+#[derive(Default)]
+struct Parameters {
+    backend: Option<Backend>,
+    seal: Option<Seal>,
+}
+
+impl Parameters {
+    fn read(uri: &str, text: &str) -> Result<Self, Error> {
+        let mut read = Self::default();
+        for parameter in text.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = percent_decode(value)
+                .ok_or_else(|| invalid(uri, "a `%` is not followed by two hex digits"))?;
+            read.set(name, value).map_err(|reason| invalid(uri, &reason))?;
+        }
+        Ok(read)
+    }
+
+    fn set(&mut self, name: &str, value: Vec<u8>) -> Result<(), String> {
+        use std::os::unix::ffi::OsStringExt;
+        let text = |value| {
+            String::from_utf8(value).map_err(|_| format!("the value of the parameter `{name}` is not UTF-8"))
+        };
+        let path = |value: Vec<u8>| match value.first() {
+            Some(b'/') => Ok(PathBuf::from(std::ffi::OsString::from_vec(value))),
+            _ => Err(format!("the parameter `{name}` wants an absolute path")),
+        };
+        let seal = match name {
+            "backend" => {
+                return match self.backend.replace(text(value)?.parse()?) {
+                    None => Ok(()),
+                    Some(_) => Err("the parameter `backend` is given twice".into()),
+                };
             }
-            Some(("backend", _)) => return Err(invalid(uri, "the parameter `backend` is given twice")),
+            "seal-key-file" => Seal::KeyFile(path(value)?),
+            "seal-passphrase-file" => Seal::PassphraseFile(path(value)?),
+            "seal-command" => Seal::Command(text(value)?),
+            "seal-kms-socket" => Seal::KmsSocket(text(value)?),
+            "unsealed" => match &value[..] {
+                b"" | b"true" => Seal::Unsealed,
+                _ => return Err("the parameter `unsealed` takes no value".into()),
+            },
             _ => {
-                let reason = format!(
-                    "the parameter `{parameter}` is not known, there is `backend=segment|sqlite`; write `%3F` and \
-                     `%23` for ? and # in a path"
-                );
-                return Err(invalid(uri, &reason));
+                return Err(format!(
+                    "the parameter `{name}` is not known, there are backend, seal-key-file, seal-passphrase-file, \
+                     seal-command, seal-kms-socket and unsealed; write `%3F` and `%23` for ? and # in a path"
+                ));
             }
+        };
+        match self.seal.replace(seal) {
+            None => Ok(()),
+            Some(_) => Err("it says more than once what seals the store: give one key".into()),
         }
     }
-    Ok(backend)
 }
 
 fn percent_decode(text: &str) -> Option<Vec<u8>> {
@@ -187,11 +226,10 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-fn percent_encode(path: &std::path::Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    use std::os::unix::ffi::OsStrExt;
-    for &byte in path.as_os_str().as_bytes() {
+fn percent_encode(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for &byte in bytes {
         match byte {
-            b'%' | b'?' | b'#' | 0..=b' ' | 0x7f.. => write!(f, "%{byte:02X}")?,
+            b'%' | b'?' | b'#' | b'&' | 0..=b' ' | 0x7f.. => write!(f, "%{byte:02X}")?,
             byte => write!(f, "{}", byte as char)?,
         }
     }
@@ -217,10 +255,29 @@ impl fmt::Display for Endpoint {
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { dir, backend } => {
+            Self::File { dir, backend, seal } => {
+                use std::os::unix::ffi::OsStrExt;
                 f.write_str("file://")?;
-                percent_encode(dir, f)?;
-                backend.map_or(Ok(()), |backend| write!(f, "?backend={backend}"))
+                percent_encode(dir.as_os_str().as_bytes(), f)?;
+                if let Some(backend) = backend {
+                    write!(f, "?backend={backend}")?;
+                }
+                let (name, value) = match seal {
+                    // What was not in a URI has no place in one.
+                    None | Some(Seal::Passphrase(_) | Seal::PassphraseVariable(_)) => return Ok(()),
+                    Some(Seal::Unsealed) => ("unsealed", None),
+                    Some(Seal::KeyFile(path)) => ("seal-key-file", Some(path.as_os_str().as_bytes())),
+                    Some(Seal::PassphraseFile(path)) => {
+                        ("seal-passphrase-file", Some(path.as_os_str().as_bytes()))
+                    }
+                    Some(Seal::Command(line)) => ("seal-command", Some(line.as_bytes())),
+                    Some(Seal::KmsSocket(endpoint)) => ("seal-kms-socket", Some(endpoint.as_bytes())),
+                };
+                f.write_str(if backend.is_some() { "&" } else { "?" })?;
+                f.write_str(name)?;
+                let Some(value) = value else { return Ok(()) };
+                f.write_str("=")?;
+                percent_encode(value, f)
             }
             Self::Memory => f.write_str("mem:"),
             Self::Remote(endpoints) => {
@@ -245,7 +302,7 @@ mod tests {
     }
 
     fn file(dir: &str, backend: Option<Backend>) -> Uri {
-        Uri::File { dir: dir.into(), backend }
+        Uri::File { dir: dir.into(), backend, seal: None }
     }
 
     #[test]
@@ -283,6 +340,23 @@ mod tests {
     }
 
     #[test]
+    fn what_seals_is_read_and_written_back() {
+        for (text, seal) in [
+            ("file:///a?unsealed", Seal::Unsealed),
+            ("file:///a?seal-key-file=/k%20%26", Seal::KeyFile("/k &".into())),
+            ("file:///a?seal-passphrase-file=/p", Seal::PassphraseFile("/p".into())),
+            ("file:///a?seal-command=wrap%20--key%20k", Seal::Command("wrap --key k".into())),
+            ("file:///a?seal-kms-socket=unix:///k.sock", Seal::KmsSocket("unix:///k.sock".into())),
+        ] {
+            let uri = Uri::File { dir: "/a".into(), backend: None, seal: Some(seal.clone()) };
+            assert_eq!(text.parse(), Ok(uri.clone()), "{text}");
+            assert_eq!(uri.to_string(), text);
+            let both = Uri::File { dir: "/a".into(), backend: Some(Backend::Sqlite), seal: Some(seal) };
+            assert_eq!(both.to_string().parse(), Ok(both), "{text}");
+        }
+    }
+
+    #[test]
     fn endpoints_need_no_scheme() {
         let endpoints = Endpoint::parse_list("localhost:7, ,[::1]");
         assert_eq!(endpoints, Ok(vec![tcp("localhost", 7), tcp("::1", 7420)]));
@@ -293,7 +367,10 @@ mod tests {
         for (text, reason) in [
             ("", "names no endpoint"),
             ("file://relative", "must be absolute"),
-            ("file:///a?b=c", "parameter `b=c` is not known"),
+            ("file:///a?b=c", "parameter `b` is not known"),
+            ("file:///a?seal-key-file=k", "wants an absolute path"),
+            ("file:///a?seal-key-file=/k&unsealed", "give one key"),
+            ("file:///a?unsealed=maybe", "takes no value"),
             ("file:///a?backend=tape", "there is no backend"),
             ("file:///a?backend=sqlite&backend=sqlite", "given twice"),
             ("file:///a#b", "write `%3F` and `%23`"),

@@ -3,7 +3,7 @@
 use coffer::request::{
     CompactRequest, LeaseGrantRequest, LeaseTimeToLiveRequest, SortOrder, SortTarget, TxnOpResponse,
 };
-use coffer::{Client, Compare, Error, EventKind, KeyRange, LeaseId, Options, TxnOp, Uri};
+use coffer::{Client, Compare, Error, EventKind, KeyRange, LeaseId, Options, Seal, TxnOp, Uri};
 use coffer_core::node::Node;
 use coffer_rpc::server::{Server, ServerConfig};
 use std::time::Duration;
@@ -64,6 +64,7 @@ fn options() -> Options {
         .heartbeat_interval(Duration::from_millis(50))
         .election_timeout(Duration::from_millis(500))
         .timeout(Duration::from_secs(30))
+        .seal(Seal::Unsealed)
 }
 
 /// Runs a case on every kind of store, each fresh.

@@ -1,7 +1,7 @@
 //! Stores that are made from what another one held.
 
 use bytes::Bytes;
-use coffer::{Error, LeaseId, Options, Restored, block_on};
+use coffer::{Error, LeaseId, Options, Restored, Seal, block_on};
 use coffer_core::Record;
 use coffer_core::revision::Revision;
 use coffer_core::storage::{SnapshotSource, StorageError};
@@ -31,7 +31,7 @@ fn record(main: i64, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Record {
 
 fn restore(dir: &Path, records: Vec<Record>) -> Result<coffer::RestoredStore, Error> {
     let content = Restored { revision: 90, compact_revision: 4, leases: Vec::new() };
-    Options::default().restore(dir, &content, &mut Source(records.into_iter()))
+    Options::default().seal(Seal::Unsealed).restore(dir, &content, &mut Source(records.into_iter()))
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -54,7 +54,7 @@ fn a_store_has_what_it_was_made_from_whatever_its_sizes() {
     made.keep().expect("kept");
     assert_eq!(names(&home.path().join("below")), ["store"]);
     let opened = block_on(async {
-        let store = coffer::open(&format!("file://{}", dir.display())).await?;
+        let store = coffer::open(&format!("file://{}?unsealed", dir.display())).await?;
         let found = (store.get(long).await?, store.get("large").await?, store.get("a").await?);
         let revision = store.put("new", "write").await?.header.revision;
         store.close().await;
@@ -88,7 +88,7 @@ fn a_store_that_is_called_like_a_leftover_stays() {
     let home = TempDir::new().expect("a directory");
     let dir = home.path().join("store");
     let partial = home.path().join("store.partial");
-    let url = format!("file://{}", partial.display());
+    let url = format!("file://{}?unsealed", partial.display());
     block_on(async {
         let other = coffer::open(&url).await.expect("a store");
         other.put("a", "b").await.expect("a put");

@@ -65,7 +65,9 @@ async fn open_and_close(uri: &str, number: usize) {
 #[test]
 fn a_thousand_stores_leave_no_thread_and_no_descriptor() {
     let directory = tempfile::tempdir().expect("a directory");
-    let uri = |number: usize| format!("file://{}/store-{}", directory.path().display(), number % DIRECTORIES);
+    let uri = |number: usize| {
+        format!("file://{}/store-{}?unsealed", directory.path().display(), number % DIRECTORIES)
+    };
     let fresh = held();
     coffer::block_on(open_and_close("mem:", 0));
     coffer::block_on(open_and_close(&uri(0), 0));

@@ -1,10 +1,10 @@
-//! `convert`: makes a store of another backend from a closed one.
+//! `convert`: makes a store of another backend, or with another key, from a closed one.
 
 use super::progress;
 use crate::args::{ConvertOptions, Global};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
-use coffer::{Error, Options};
+use coffer::{Error, Options, Seal};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,32 @@ use std::path::{Path, PathBuf};
 pub(crate) fn run(global: &Global, options: ConvertOptions) -> Result<(), Failure> {
     let mut output = Output::new(global.write_out, global.hex);
     output.no_table("convert")?;
+    let ConvertOptions { from, to, backend, new_key, new_unsealed } = options;
+    let mut target = Options::default();
+    if let Some(backend) = backend {
+        target = target.backend(backend);
+    }
+    match (new_key.resolve()?, new_unsealed) {
+        (Some(_), true) => {
+            return Err(Failure::usage(
+                "a new key and --new-unsealed are given: a store has the one or the other",
+            ));
+        }
+        (Some(seal), false) => target = target.seal(seal),
+        (None, true) => target = target.seal(Seal::Unsealed),
+        (None, false) => {}
+    }
+    let source = global.seal.options(Some(&from))?;
     // Revisions are the only measure that is known before everything was read.
     let bar = progress::bar(Some(0), false);
-    let ConvertOptions { from, to, backend } = options;
-    let made = Options::default().convert(&from, &to, backend, &mut |now| {
+    let made = source.convert(&from, &to, &target, &mut |now| {
         bar.set_length(now.revision_last.unsigned_abs());
         bar.set_position(now.revision.unsigned_abs());
     });
     bar.finish_and_clear();
     let made = made.map_err(failed)?;
     let (audit, copied, from_backend) = (*made.audit(), *made.copied(), made.from());
+    let backend = backend.unwrap_or(from_backend);
     made.keep()?;
     let report = Report {
         data_dir: to,

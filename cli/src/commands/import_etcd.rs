@@ -7,7 +7,7 @@ use super::progress;
 use crate::args::{Global, ImportEtcdOptions};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
-use coffer::{Audit, Error, Options};
+use coffer::{Audit, Error};
 use coffer_core::Record;
 use coffer_core::storage::{SnapshotSource, StorageError};
 use coffer_etcd::snapshot::{Checksum, EtcdFile, Rows, RowsHash};
@@ -21,9 +21,9 @@ pub(crate) fn run(global: &Global, options: ImportEtcdOptions) -> Result<(), Fai
     output.no_table("import-etcd")?;
     let file = EtcdFile::open(&options.file, options.skip_hash_check).map_err(|error| unreadable(&error))?;
     check_auth(&file, options.without_auth)?;
+    let seal = global.seal.options(Some(&options.data_dir))?;
     let mut source = Counted { rows: file.rows(), records: 0, bar: progress::bar(None, false) };
-    let made =
-        Options::default().backend(options.backend).restore(&options.data_dir, file.restored(), &mut source);
+    let made = seal.backend(options.backend).restore(&options.data_dir, file.restored(), &mut source);
     source.bar.finish_and_clear();
     let made = made.map_err(failed)?;
     let expected = file.hash_kv().map_err(|error| unreadable(&error))?;

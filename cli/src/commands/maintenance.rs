@@ -38,6 +38,7 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
                 "VERSION",
                 "DB SIZE",
                 "BACKEND",
+                "SEALED",
                 "IS LEADER",
                 "IS LEARNER",
                 "RAFT TERM",
@@ -59,8 +60,11 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
     failed.map_or(Ok(()), Err)
 }
 
-/// etcdctl's list: endpoint, id, version, size, is leader, is learner, term, index, applied index, errors.
+/// etcdctl's list: endpoint, id, version, size, is leader, is learner, term, index, applied index, errors. That a store is
+/// not sealed stands among the errors.
 fn simple_row(endpoint: &str, status: &StatusResponse) -> String {
+    let unsealed = (sealed(status) == UNSEALED).then(|| UNSEALED.to_owned());
+    let errors: Vec<_> = unsealed.into_iter().chain(status.errors.iter().cloned()).collect();
     format!(
         "{endpoint}, {:x}, {}, {}, {}, {}, {}, {}, {}, {}",
         status.header.member_id,
@@ -71,17 +75,18 @@ fn simple_row(endpoint: &str, status: &StatusResponse) -> String {
         status.raft_term,
         status.raft_index,
         status.raft_applied_index,
-        status.errors.join("; ")
+        errors.join("; ")
     )
 }
 
-fn table_row(endpoint: &str, status: &StatusResponse) -> [String; 13] {
+fn table_row(endpoint: &str, status: &StatusResponse) -> [String; 14] {
     [
         endpoint.to_owned(),
         format!("{:x}", status.header.member_id),
         status.version.clone(),
         human_bytes(status.db_size_bytes),
         status.backend.clone(),
+        sealed(status).to_owned(),
         is_leader(status).to_string(),
         status.is_learner.to_string(),
         status.raft_term.to_string(),
@@ -91,6 +96,18 @@ fn table_row(endpoint: &str, status: &StatusResponse) -> [String; 13] {
         status.keys.to_string(),
         status.errors.join("; "),
     ]
+}
+
+/// What is shown of a store that everybody can read who can read its files.
+const UNSEALED: &str = "UNSEALED";
+
+fn sealed(status: &StatusResponse) -> &'static str {
+    match (status.sealed, status.backend.as_str()) {
+        (true, _) => "yes",
+        // There is nothing at rest.
+        (false, "memory") => "-",
+        (false, _) => UNSEALED,
+    }
 }
 
 fn is_leader(status: &StatusResponse) -> bool {

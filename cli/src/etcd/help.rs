@@ -31,6 +31,15 @@ pub(crate) fn version() -> String {
     )
 }
 
+/// What no etcd has.
+const SEALING: &str = "
+Sealing (Coffer's own):
+  --seal-key-file, --seal-passphrase-file, --seal-passphrase, --seal-command, --seal-kms-socket
+    The key of the store: everything in it is encrypted. Without one a new store is in the clear.
+  --unsealed
+    The store is in the clear.
+";
+
 /// Every flag, grouped as in etcd's help.
 pub(crate) fn help() -> String {
     let mut help = String::from(USAGE);
@@ -47,6 +56,7 @@ pub(crate) fn help() -> String {
             let _ = write!(help, "  --{name}{default}{releases}\n    {}\n", effect(flag));
         }
     }
+    help.push_str(SEALING);
     help
 }
 

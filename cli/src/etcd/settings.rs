@@ -5,10 +5,13 @@ use super::given::{Given, Note};
 use super::go::quoted;
 use super::log::{LogFormat, LogSettings};
 use super::urls;
+use crate::failure::Failure;
+use crate::seal::SealFlags;
 use crate::serve::LogLevel;
 use crate::serve::compaction::AutoCompaction;
 use crate::serve::plan::{Listen, Plan, Surface};
 use crate::serve::settings::{Limits, absolute};
+use coffer::Seal;
 use coffer_etcd::server::ServerConfig;
 use std::path::Path;
 use std::time::Duration;
@@ -117,6 +120,14 @@ impl Settings {
             auto_compaction,
         };
         Ok(Self { name, plan, listen_peer_urls })
+    }
+
+    /// Adds which key opens the store. Nothing that starts an etcd names one: then a new store is in the clear, as etcd's
+    /// would be, and the log says so.
+    pub(crate) fn seal(&mut self, flags: &SealFlags) -> Result<(), Failure> {
+        let seal = flags.resolve(None, Some(&self.plan.data_dir))?;
+        self.plan.options = self.plan.options.clone().seal(seal.unwrap_or(Seal::Unsealed));
+        Ok(())
     }
 }
 

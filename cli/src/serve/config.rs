@@ -1,6 +1,7 @@
 //! Where settings come from: flags, else the environment, else the file of `--config`.
 
 use crate::failure::Failure;
+use crate::seal::SealKeys;
 use clap::{Args, ValueEnum};
 use coffer::Backend;
 use serde::Deserialize;
@@ -71,10 +72,14 @@ pub(crate) struct Partial {
     /// What is logged to standard error [default: info]
     #[arg(long, env = "COFFER_LOG_LEVEL", value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
+    /// Which key opens the store. As flags they are those of every command.
+    #[arg(skip)]
+    #[serde(flatten)]
+    pub(crate) seal: SealKeys,
 }
 
 /// The keys of a file: the fields of [`Partial`].
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 18] = [
     "name",
     "data-dir",
     "backend",
@@ -88,6 +93,11 @@ const KEYS: [&str; 13] = [
     "auto-compaction-mode",
     "auto-compaction-retention",
     "log-level",
+    SealKeys::NAMES[0],
+    SealKeys::NAMES[1],
+    SealKeys::NAMES[2],
+    SealKeys::NAMES[3],
+    SealKeys::NAMES[4],
 ];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -133,6 +143,8 @@ impl Partial {
             auto_compaction_mode: self.auto_compaction_mode.or(fallback.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.or(fallback.auto_compaction_retention),
             log_level: self.log_level.or(fallback.log_level),
+            // Only a file has them here.
+            seal: fallback.seal,
         }
     }
 
@@ -248,9 +260,14 @@ mod tests {
 
     #[test]
     fn the_keys_are_the_flags() {
+        use crate::seal::SealFlags;
         use clap::Args;
         let command = Partial::augment_args(clap::Command::new("serve"));
         let flags: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
-        assert_eq!(flags, KEYS);
+        assert_eq!(flags, KEYS[..KEYS.len() - SealKeys::NAMES.len()]);
+        let command = SealFlags::augment_args(clap::Command::new("serve"));
+        let flags = command.get_arguments().filter_map(|argument| argument.get_long());
+        // Nobody is there to be asked by a file.
+        assert!(flags.filter(|flag| *flag != "seal-passphrase").eq(SealKeys::NAMES));
     }
 }

@@ -8,8 +8,9 @@ use super::data_dir;
 use super::plan::Plan;
 use super::surfaces::Surfaces;
 use crate::failure::{Exit, Failure};
+use crate::key_admin;
 use coffer::request::Header;
-use coffer::{Error, ErrorGroup, Uri};
+use coffer::{Error, ErrorGroup, OpenStore, Uri};
 use coffer_core::node::Node;
 use coffer_runtime::{Signal, SignalStream};
 use futures_util::StreamExt;
@@ -41,7 +42,16 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
     let signals = coffer_runtime::signal()
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot receive signals: {error}")))?;
     data_dir::check(&plan.data_dir)?;
-    let node = plan.options.open_node(&Uri::File { dir: plan.data_dir.clone(), backend: None }).await?;
+    let uri = Uri::File { dir: plan.data_dir.clone(), backend: None, seal: None };
+    let OpenStore { node, keys } = plan.options.open_store(&uri).await?;
+    tell_how_it_is_kept(plan, &node).await;
+    let key_admin = keys.and_then(|keys| match key_admin::Server::start(&plan.data_dir, keys) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::warn!(%error, "the keys of the store cannot be changed while it is open");
+            None
+        }
+    });
     let ended = match Surfaces::start(plan, &node) {
         Ok(surfaces) => {
             let ready = Ready {
@@ -59,8 +69,24 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
         }
         Err(failure) => Err(failure),
     };
+    drop(key_admin);
     node.shutdown();
     ended
+}
+
+/// Says in the log whether the store is sealed.
+async fn tell_how_it_is_kept(plan: &Plan, node: &Node) {
+    let Ok(status) = node.status().await else { return };
+    let (data_dir, backend) = (plan.data_dir.display(), status.backend);
+    match status.sealed {
+        true => tracing::info!(%data_dir, backend, "the store is sealed"),
+        false => tracing::warn!(
+            %data_dir,
+            backend,
+            "UNSEALED: whoever can read the files of this store can read everything in it; `coffer convert` makes a \
+             sealed store from it"
+        ),
+    }
 }
 
 /// Tells the service manager that the daemon is ready, and waits for what ends it.

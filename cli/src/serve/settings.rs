@@ -6,6 +6,7 @@ use super::plan::{Listen, Plan, Surface};
 use crate::duration;
 use crate::etcd::urls;
 use crate::failure::Failure;
+use crate::seal::SealFlags;
 use coffer::{DEFAULT_PORT, Endpoint, Options};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,15 +20,20 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Collects the settings from all sources and checks them.
-    pub(crate) fn load(options: ServeOptions) -> Result<Self, Failure> {
+    pub(crate) fn load(options: ServeOptions, seal: &SealFlags) -> Result<Self, Failure> {
         let file = match &options.config {
             Some(path) => Partial::read(path)?,
             None => Partial::default(),
         };
-        Self::complete(options.flags.or(file)).map_err(Failure::usage)
+        let in_file = file.seal.clone();
+        let mut settings = Self::complete(options.flags.or(file)).map_err(Failure::usage)?;
+        if let Some(seal) = seal.resolve(Some(in_file), Some(&settings.plan.data_dir))? {
+            settings.plan.options = settings.plan.options.seal(seal);
+        }
+        Ok(settings)
     }
 
-    fn complete(given: Partial) -> Result<Self, String> {
+    pub(crate) fn complete(given: Partial) -> Result<Self, String> {
         let name = given.name.unwrap_or_else(|| "default".into());
         let data_dir = absolute(given.data_dir.unwrap_or_else(|| format!("{name}.coffer").into()))?;
         let listen = match given.listen_client_urls {

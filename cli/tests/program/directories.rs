@@ -81,7 +81,7 @@ fn a_directory_of_somebody_else_is_refused() {
     let before = content(&store);
     let run_as_nobody = |arguments: &[String]| {
         let mut command = Command::new(&copy);
-        command.env_clear().args(arguments).stdin(Stdio::null());
+        command.env_clear().env("COFFER_UNSEALED", "true").args(arguments).stdin(Stdio::null());
         if geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -111,6 +111,7 @@ fn a_directory_of_somebody_else_is_refused() {
 fn on_own_disk(dir: &Path, size: &str, script: &str) -> Option<Command> {
     let namespace = |script: &str| {
         let mut command = Command::new("unshare");
+        command.env("COFFER_UNSEALED", "true");
         command.args(["--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script]);
         command.args([Path::new(env!("CARGO_BIN_EXE_coffer")), dir]);
         command

@@ -132,6 +132,7 @@ fn a_disk_that_fails_stops_the_daemon_and_loses_nothing() {
     let store = dir.path().join("store");
     let mut command = Command::new("sh");
     command
+        .env("COFFER_UNSEALED", "true")
         .args([
             "-c",
             "ulimit -f 8000; trap '' XFSZ; exec \"$@\"",

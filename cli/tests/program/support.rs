@@ -52,8 +52,15 @@ impl Ran {
     }
 }
 
-/// The program, with none of our own environment.
+/// The program, with none of our own environment. Its stores are in the clear.
 pub(crate) fn program() -> Command {
+    let mut command = bare_program();
+    command.env("COFFER_UNSEALED", "true");
+    command
+}
+
+/// The program, with none of our own environment, and nothing that says how its stores are kept.
+pub(crate) fn bare_program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coffer"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
@@ -61,8 +68,12 @@ pub(crate) fn program() -> Command {
 
 /// Runs the program with `input`.
 pub(crate) fn run_with<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, input: &[u8]) -> Ran {
-    let mut child = program()
-        .args(args)
+    output_of(program().args(args), input)
+}
+
+/// Runs a command with `input`.
+pub(crate) fn output_of(command: &mut Command, input: &[u8]) -> Ran {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -162,6 +162,8 @@ pub struct NodeMetrics {
     pub is_leader: bool,
     /// Whether this member has no vote.
     pub is_learner: bool,
+    /// Whether what is stored is sealed.
+    pub is_sealed: bool,
     /// How often another leader was seen.
     pub leader_changes: u64,
     /// Index of the newest committed log entry.
@@ -242,6 +244,7 @@ impl Node {
             has_leader: consensus.leader.is_some(),
             is_leader: consensus.is_leader,
             is_learner: consensus.is_learner,
+            is_sealed: inner.config.sealed,
             leader_changes: counts.leader_changes,
             committed_index: consensus.committed.map_or(0, |id| id.index),
             applied_index: consensus.applied.map_or(0, |id| id.index),

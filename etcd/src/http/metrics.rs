@@ -267,6 +267,11 @@ fn own(page: &mut Page, node: &NodeMetrics) {
         "The latency distributions of applying a batch of log entries.",
         &node.apply,
     );
+    page.gauge(
+        "coffer_sealed",
+        "Whether what is stored is encrypted: 1, or 0 for a store that whoever has its files can read.",
+        u8::from(node.is_sealed),
+    );
     page.gauge("coffer_log_bytes", "Bytes of the log on the disk.", node.log_bytes);
     page.gauge(
         "coffer_unflushed_bytes",

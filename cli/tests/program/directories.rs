@@ -3,7 +3,7 @@
 //! Whoever runs this may be root, whom no permission stops: then the program runs as somebody else. What needs a disk
 //! of its own gets one in a mount namespace; without any the checks that need it are skipped, and say so.
 
-use crate::support::{Daemon, Ran, program, run, run_with};
+use crate::support::{Daemon, Ran, key_file, program, run, run_with};
 use rustix::process::geteuid;
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -111,7 +111,7 @@ fn a_directory_of_somebody_else_is_refused() {
 fn on_own_disk(dir: &Path, size: &str, script: &str) -> Option<Command> {
     let namespace = |script: &str| {
         let mut command = Command::new("unshare");
-        command.env("COFFER_UNSEALED", "true");
+        command.env("COFFER_SEAL_KEY_FILE", key_file());
         command.args(["--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script]);
         command.args([Path::new(env!("CARGO_BIN_EXE_coffer")), dir]);
         command

@@ -1,7 +1,7 @@
 //! `import-etcd`, and the way back by a snapshot in etcd's format.
 
 use crate::real_etcd::{self, Etcd};
-use crate::support::{program, run, wait_for};
+use crate::support::{key_file, program, run, wait_for};
 use bytes::Bytes;
 use coffer::request::*;
 use coffer::{KeyRange, LeaseId, Options, Seal, Uri, block_on};
@@ -309,7 +309,8 @@ fn put(node: &Node, key: &str, value: Vec<u8>, lease: i64) {
 /// A store with everything that one can hold, and its snapshot in etcd's format.
 fn export(dir: &Path, file: &Path, compacts: bool) -> u64 {
     let uri: Uri = format!("file://{}", dir.display()).parse().expect("a URI");
-    let node = block_on(Options::default().seal(Seal::Unsealed).open_node(&uri)).expect("a store");
+    let node =
+        block_on(Options::default().seal(Seal::KeyFile(key_file().into())).open_node(&uri)).expect("a store");
     for id in [77, -3] {
         block_on(node.lease_grant(LeaseGrantRequest { ttl_s: 90_000, id: LeaseId(id) })).expect("a lease");
     }

@@ -1,6 +1,6 @@
 //! `serve`.
 
-use crate::support::{DEADLINE, Daemon, program, run, run_with, wait_for};
+use crate::support::{DEADLINE, Daemon, key_file, program, run, run_with, wait_for};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -132,7 +132,7 @@ fn a_disk_that_fails_stops_the_daemon_and_loses_nothing() {
     let store = dir.path().join("store");
     let mut command = Command::new("sh");
     command
-        .env("COFFER_UNSEALED", "true")
+        .env("COFFER_SEAL_KEY_FILE", key_file())
         .args([
             "-c",
             "ulimit -f 8000; trap '' XFSZ; exec \"$@\"",

@@ -3,9 +3,9 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -52,11 +52,26 @@ impl Ran {
     }
 }
 
-/// The program, with none of our own environment. Its stores are in the clear.
+/// The program, with none of our own environment. Its stores are sealed.
 pub(crate) fn program() -> Command {
     let mut command = bare_program();
-    command.env("COFFER_UNSEALED", "true");
+    command.env("COFFER_SEAL_KEY_FILE", key_file());
     command
+}
+
+/// A key for the stores of tests that are not about keys.
+pub(crate) fn key_file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let path = directory.join("program.key");
+        // Renamed, because other runs of the tests may be reading it.
+        let mut file =
+            tempfile::NamedTempFile::new_in(directory).expect("a file that only its owner may read");
+        file.write_all("5e".repeat(32).as_bytes()).expect("written");
+        file.persist(&path).expect("renamed");
+        path
+    })
 }
 
 /// The program, with none of our own environment, and nothing that says how its stores are kept.

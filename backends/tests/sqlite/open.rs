@@ -1,9 +1,9 @@
 //! Opening a store: who may, what is refused, and what each refusal says.
 
-use coffer_backends::Backend;
 use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{self, SegmentStore};
 use coffer_backends::sqlite::{Options, SqliteStore};
+use coffer_backends::{Backend, Founding};
 use coffer_core::storage::StorageError;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -119,6 +119,20 @@ fn a_store_that_must_exist_is_not_created() {
         assert!(matches!(error, StorageError::Format { .. }), "{error}");
     }
     assert!(!directory.path().join("absent").exists());
+}
+
+#[test]
+fn a_store_that_is_founded_as_somebody_goes_on_with_their_boot_numbers() {
+    for at_rest in [|| AtRest::Unsealed, crate::keys::sealed] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("store");
+        let founding = Some(Founding { cluster_id: 5, member_id: 6, boot: 7 });
+        for boot in 8..11 {
+            let options = Options { founding, ..Options::default() };
+            let identity = SqliteStore::open(&path, at_rest(), &options).expect("it opens").identity;
+            assert_eq!((identity.cluster_id, identity.member_id, identity.boot), (5, 6, boot));
+        }
+    }
 }
 
 #[test]

@@ -132,6 +132,30 @@ fn new_files_get_the_new_key_and_the_old_one_goes_when_nothing_needs_it() {
 }
 
 #[test]
+fn a_log_file_that_comes_back_without_its_key_was_purged() {
+    let disk = SimDisk::new(1);
+    let mut store = open(&disk).expect("it opens");
+    (0..5).for_each(|index| append(&mut store, index).expect("write"));
+    keyring(&store).rotate().expect("rotate");
+    (5..8).for_each(|index| append(&mut store, index).expect("write"));
+    flush(&store, 2..30).expect("flush");
+    // The first file goes, and with it the last use of the first key.
+    store.log.purge(LogId { term: 1, index: 6 }).expect("purge");
+    append(&mut store, 8).expect("write");
+    store.records.rewrite(1).expect("nothing to rewrite");
+    assert_eq!(key_ids(&store), [2]);
+    let mut came_back = 0;
+    for seed in 0..32 {
+        let disk = disk.fork();
+        disk.crash(seed);
+        came_back += usize::from(disk.content(Path::new("/store/0000000000000002.log")).is_some());
+        let store = open(&disk).expect("the file is not needed");
+        assert_eq!(content(&store), (vec![7, 8], (2..30).collect()));
+    }
+    assert!((1..32).contains(&came_back), "{came_back}");
+}
+
+#[test]
 fn compaction_carries_over_as_well() {
     let disk = filled();
     let mut store = open(&disk).expect("it opens");

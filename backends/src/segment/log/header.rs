@@ -17,9 +17,9 @@
 //!
 //! All of it is the state before the file's first frame.
 
-use crate::format::header::{FileKind, HEADER_BYTES, Header, open_header, seal_header};
+use crate::format::header::{FileKind, HEADER_BYTES, Header, HeaderFault, open_header, seal_header};
 use crate::format::wire::{Malformed, Reader};
-use crate::seal::{Nonce, Sealer, Sealing, Tag};
+use crate::seal::{Nonce, SealRefused, Sealer, Sealing, Tag};
 use coffer_core::storage::{HardState, LogId, LogState};
 
 /// Bytes before the first frame.
@@ -35,6 +35,21 @@ pub(super) struct LogHeader {
     pub(super) previous_chain: Tag,
     pub(super) copied_through: u64,
     pub(super) state: LogState,
+}
+
+/// Why a log file has no header that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoHeader {
+    /// What was found instead.
+    pub(super) found: String,
+    /// It is one, under a data key that was destroyed: which no file that is still needed was sealed with.
+    pub(super) key_is_gone: bool,
+}
+
+impl From<&str> for NoHeader {
+    fn from(found: &str) -> Self {
+        Self { found: found.into(), key_is_gone: false }
+    }
 }
 
 impl LogHeader {
@@ -65,16 +80,19 @@ impl LogHeader {
     }
 
     /// Reads the first 4 KiB of the log file with this id; says what is wrong if neither copy is its header.
-    pub(super) fn decode(block: &[u8], sealing: &Sealing, id: u64) -> Result<(Self, Sealer, Tag), String> {
+    pub(super) fn decode(block: &[u8], sealing: &Sealing, id: u64) -> Result<(Self, Sealer, Tag), NoHeader> {
         let copy = |at: usize| block.get(at..at + HEADER_BYTES).unwrap_or_default();
         let (header, fields) = Self::decode_copy(copy(0), sealing, id)
             .or_else(|first| Self::decode_copy(copy(COPY_OFFSET), sealing, id).map_err(|_| first))?;
         Ok((fields, header.sealer, header.tag))
     }
 
-    fn decode_copy(block: &[u8], sealing: &Sealing, id: u64) -> Result<(Header, Self), String> {
+    fn decode_copy(block: &[u8], sealing: &Sealing, id: u64) -> Result<(Header, Self), NoHeader> {
         let header = open_header(block, FileKind::Log, 0, |file| sealing.sealer_of(file));
-        let header = header.map_err(|fault| fault.to_string())?;
+        let header = header.map_err(|fault| NoHeader {
+            found: fault.to_string(),
+            key_is_gone: matches!(fault, HeaderFault::Refused(SealRefused::UnknownKey(_))),
+        })?;
         if header.sealer.file().file_id != id {
             return Err("the header of another file".into());
         }

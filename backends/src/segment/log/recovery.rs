@@ -15,7 +15,7 @@
 use super::super::directory::{Directory, StoreFile, Suffix, file_name};
 use super::at::{FrameAt, LogFile};
 use super::frame::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader, looks_like_frame_of};
-use super::header::{HEADER_BLOCK_BYTES, LogHeader};
+use super::header::{HEADER_BLOCK_BYTES, LogHeader, NoHeader};
 use crate::format::corrupt;
 use crate::groups::content::Content;
 use crate::groups::steps::each_step;
@@ -90,7 +90,7 @@ struct Candidate {
     file: StoreFile,
     bytes: u64,
     id: u64,
-    held: Result<Held, String>,
+    held: Result<Held, NoHeader>,
 }
 
 fn open(directory: &Directory, sealing: &Sealing, id: u64) -> Result<Candidate, StorageError> {
@@ -112,7 +112,7 @@ fn find_last(files: &BTreeMap<u64, Candidate>) -> Result<Option<u64>, StorageErr
         match &candidate.held {
             Ok(held) if began(held)? => return Ok(Some(*id)),
             Ok(_) => {}
-            Err(found) => candidate.refuse_if_used(found)?,
+            Err(fault) => candidate.refuse_if_used(&fault.found)?,
         }
     }
     Ok(None)
@@ -154,7 +154,9 @@ fn chain_of(files: &BTreeMap<u64, Candidate>, last: u64) -> Result<VecDeque<u64>
     while let Some(candidate) = files.get(&next) {
         let held = match &candidate.held {
             Ok(held) => held,
-            Err(found) => return Err(candidate.file.corrupt(0, "a log header", found)),
+            // It was given back, and a power cut took that back; whether it could be is looked at later.
+            Err(fault) if fault.key_is_gone && !chain.is_empty() => break,
+            Err(fault) => return Err(candidate.file.corrupt(0, "a log header", &fault.found)),
         };
         chain.push_front(next);
         // Predecessors have smaller ids; anything else is no chain.
@@ -344,7 +346,8 @@ fn check_purged(
 ) -> Result<(), StorageError> {
     let Some(first) = recovered.files.front() else { return Ok(()) };
     let previous = first.header.previous_file;
-    if previous == 0 || files.contains_key(&previous) {
+    let key_is_gone = |candidate: &Candidate| matches!(&candidate.held, Err(fault) if fault.key_is_gone);
+    if previous == 0 || files.get(&previous).is_some_and(|candidate| !key_is_gone(candidate)) {
         return Ok(());
     }
     // The watermark that let the predecessor go was synced, but maybe nothing was written after it.
@@ -358,7 +361,9 @@ fn check_purged(
         return Ok(());
     }
     let path = directory.file_path(&file_name(previous, Suffix::Log));
-    Err(corrupt(&path, 0, "a log file that is still needed", "no such file"))
+    let found = files.get(&previous).and_then(|candidate| candidate.held.as_ref().err());
+    let found = found.map_or("no such file", |fault| fault.found.as_str());
+    Err(corrupt(&path, 0, "a log file that is still needed", found))
 }
 
 /// No file began: right for a store that was never used, and for nothing else.

@@ -22,6 +22,8 @@
 pub mod error;
 pub mod key_range;
 pub mod metrics;
+#[doc(hidden)]
+pub mod planted;
 pub mod record;
 pub mod request;
 pub mod revision;

@@ -4,8 +4,10 @@
 //! - [`node_cuts`]: a whole node under power cuts.
 //! - [`power`]: a file system of the kernel that loses what was not synced.
 //! - [`torture`]: pieces of long runs: power cuts and flipped bits, counted.
+//! - [`long_run`]: which piece comes next until it is enough.
 //! - [`report`]: one line for each piece, and their sums.
 
+pub mod long_run;
 pub mod node_cuts;
 pub mod power;
 pub mod report;

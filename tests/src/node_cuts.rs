@@ -1,7 +1,8 @@
 //! A whole node on a machine that loses power at any moment: what was acknowledged is there afterwards, and nothing
 //! else than what was tried.
 //!
-//! Several callers write keys of their own, delete them, attach them to leases and compact, until the power fails.
+//! Several callers write keys of their own, delete them, attach them to leases, compact, and exchange the data keys of a
+//! sealed store, until the power fails.
 //! Then the node is opened again (sometimes the power fails during that, too) and every key must show the last
 //! acknowledged change or the one that was under way, with the version that its history implies. Revisions, compact
 //! revisions and leases do not go back.
@@ -10,6 +11,7 @@
 //! ([`SimulatedPower`]), or a file system of the kernel that is shut down ([`power`](crate::power)).
 
 use crate::subjects::{Machine, Stored, Subject};
+use coffer_backends::seal::Keyring;
 use coffer_core::node::{Node, NodeConfig};
 use coffer_core::request::{
     CompactRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
@@ -20,10 +22,14 @@ use coffer_core::{Error, KeyRange, LeaseId};
 use coffer_runtime::block_on;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 const CALLERS: usize = 4;
 const KEYS: usize = 6;
+/// A simulated disk takes so long for a sync: else the threads of a node rarely meet in the middle of what they do.
+const SYNC_TIME: Duration = Duration::from_micros(100);
 
 /// What a key is known to be: as of the last acknowledged change, and after the one that may have happened.
 #[derive(Clone, Debug, Default)]
@@ -68,9 +74,13 @@ impl Caller {
     }
 
     /// Changes keys until something fails.
-    fn run(&mut self, node: &Node, random: &mut StdRng) -> Error {
+    fn run(&mut self, running: &Running, random: &mut StdRng) -> Error {
         loop {
-            if let Err(error) = self.step(node, random) {
+            let step = match random.random_bool(1.0 / 64.0) {
+                true => running.exchange_keys(random),
+                false => self.step(&running.node, random),
+            };
+            if let Err(error) = step {
                 return error;
             }
         }
@@ -226,7 +236,9 @@ pub struct SimulatedPower {
 impl SimulatedPower {
     /// A machine with an empty disk.
     pub fn new(subject: &Subject) -> Self {
-        Self { machine: (subject.simulated)() }
+        let mut machine = (subject.simulated)();
+        machine.set_sync_time(SYNC_TIME);
+        Self { machine }
     }
 }
 
@@ -255,7 +267,26 @@ impl Power for SimulatedPower {
     }
 }
 
-fn open(power: &mut dyn Power) -> Result<Node, Error> {
+/// A node, and the data keys of its store if it is sealed.
+struct Running {
+    node: Node,
+    keyring: Option<Arc<Keyring>>,
+}
+
+impl Running {
+    /// Makes a new data key; most of the time what the older ones sealed is to be written anew.
+    fn exchange_keys(&self, random: &mut StdRng) -> Result<(), Error> {
+        let Some(keyring) = &self.keyring else { return Ok(()) };
+        keyring.rotate()?;
+        if random.random_bool(0.7) {
+            keyring.request_rewrite()?;
+            self.node.rewrite();
+        }
+        Ok(())
+    }
+}
+
+fn open(power: &mut dyn Power) -> Result<Running, Error> {
     let store = power.open()?;
     let config = NodeConfig {
         cluster_id: store.cluster_id,
@@ -264,7 +295,8 @@ fn open(power: &mut dyn Power) -> Result<Node, Error> {
         flush_bytes: 24 << 10,
         ..NodeConfig::default()
     };
-    Node::open(config, store.log, store.records)
+    let node = Node::open(config, store.log, store.records)?;
+    Ok(Running { node, keyring: store.keyring })
 }
 
 /// Opens the store; some of the time the power fails while it opens.
@@ -272,7 +304,7 @@ fn open_under_cuts(
     power: &mut dyn Power,
     random: &mut StdRng,
     tally: &mut NodeTally,
-) -> Result<Node, String> {
+) -> Result<Running, String> {
     for _ in 0..if power.cuts_openings() { random.random_range(0..3) } else { 0 } {
         power.arm(true, random);
         drop(open(power)); // it may have opened before the power failed
@@ -294,28 +326,28 @@ pub fn run(power: &mut dyn Power, seed: u64, rounds: usize) -> Result<NodeTally,
     let mut tally = NodeTally::default();
     let mut callers: Vec<Caller> = (0..CALLERS).map(Caller::new).collect();
     for round in 0..rounds {
-        let node = open_under_cuts(power, &mut random, &mut tally)?;
-        check(&node, &mut callers, round);
+        let running = open_under_cuts(power, &mut random, &mut tally)?;
+        check(&running.node, &mut callers, round);
 
         power.arm(false, &mut random);
         thread::scope(|scope| {
             for caller in &mut callers {
-                let (node, seed) = (&node, random.random());
-                scope.spawn(move || caller.run(node, &mut StdRng::seed_from_u64(seed)));
+                let (running, seed) = (&running, random.random());
+                scope.spawn(move || caller.run(running, &mut StdRng::seed_from_u64(seed)));
             }
         });
-        node.shutdown();
-        drop(node);
+        running.node.shutdown();
+        drop(running);
         power.cut(&mut random)?;
         tally.cuts += 1;
     }
-    let node = open(power).expect("a store opens after power failures");
-    check(&node, &mut callers, rounds);
-    let hash = block_on(node.hash_kv(0)).expect("everything can be read").hash;
-    drop(node);
-    let node = open(power).expect("a store opens again");
-    assert_eq!(block_on(node.hash_kv(0)).expect("everything can be read").hash, hash);
-    drop(node);
+    let running = open(power).expect("a store opens after power failures");
+    check(&running.node, &mut callers, rounds);
+    let hash = block_on(running.node.hash_kv(0)).expect("everything can be read").hash;
+    drop(running);
+    let running = open(power).expect("a store opens again");
+    assert_eq!(block_on(running.node.hash_kv(0)).expect("everything can be read").hash, hash);
+    drop(running);
     tally.acknowledged = callers.iter().map(|caller| caller.acknowledged).sum();
     tally.operations = power.operations();
     Ok(tally)

@@ -3,16 +3,19 @@
 
 pub mod segment;
 mod simulated;
+pub mod sqlite;
 
-pub use simulated::{Simulated, SimulatedStore};
+pub use simulated::{Place, SealedPiece, Simulated, SimulatedStore};
 
+use coffer_backends::seal::{AtRest, Keyring, RootKey, SecretKey};
 use coffer_core::storage::conformance::Medium;
 use coffer_core::storage::{Log, Records, StorageError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Every store under test.
-pub const SUBJECTS: &[Subject] = &[segment::UNSEALED];
+pub const SUBJECTS: &[Subject] = &[segment::UNSEALED, segment::SEALED, sqlite::UNSEALED, sqlite::SEALED];
 
 /// A kind of store.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,13 @@ pub struct Stored {
     pub member_id: u64,
     /// How often it was opened.
     pub boot: u64,
+    /// Its data keys, if it is sealed.
+    pub keyring: Option<Arc<Keyring>>,
+}
+
+/// How a sealed store under test is opened, again and again.
+pub(crate) fn sealed() -> AtRest {
+    AtRest::Sealed(RootKey::new([3; 16], SecretKey::from_bytes(&mut [7; 32])))
 }
 
 /// A machine with one store on its disk.
@@ -66,4 +76,10 @@ pub trait Machine: Medium {
     /// # Errors
     /// Whatever the backend answers.
     fn open_stored(&mut self) -> Result<Stored, StorageError>;
+
+    /// Lets every sync take so long.
+    fn set_sync_time(&mut self, sync_time: Duration);
+
+    /// A machine with what is stored here now, as a process that is killed leaves it, and random bytes of its own.
+    fn kill(&self, seed: u64) -> Box<dyn Machine>;
 }

@@ -9,12 +9,17 @@ use crate::subjects::{Machine, Subject};
 use coffer_core::storage::conformance::{
     FlipOutcome, Medium, cut_at_operation, flip_bits_of_a_store, operations_of_script,
 };
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Instant;
 
+/// Operations of one history at which the power is cut, at most: of a long one (SQLite writes a page at a time) so many
+/// are drawn.
+const CUTS_OF_A_HISTORY: u64 = 300;
 /// Flips that are tried in copies of one store.
 const FLIPS_OF_A_STORE: u64 = 64;
 /// Power cuts in one life of a node, apart from those while it opens.
@@ -35,14 +40,21 @@ pub enum Mode {
     Power,
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Mode {
+    /// As the command line and the report name it.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Crash => "crash",
             Self::Flips => "flips",
             Self::Node => "node",
             Self::Power => "power",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -108,14 +120,14 @@ impl Plan {
     fn cut(&self, seed: u64, piece: &mut Piece, tell: &mut dyn FnMut(&str)) {
         let make: &dyn Fn() -> Box<dyn Medium> = &|| self.make();
         let cases = match self.case {
-            Some(case) => case..=case,
+            Some(case) => vec![case],
             None => match self.attempt(seed, Some(0), piece, tell, || operations_of_script(make, seed)) {
-                Some(operations) => 1..=operations,
+                Some(operations) => chosen(operations, seed),
                 None => return,
             },
         };
         for at in cases {
-            if piece.violations >= VIOLATIONS_MAX {
+            if piece.violations >= VIOLATIONS_MAX || piece.crash_points >= self.enough {
                 return;
             }
             let tally = self.attempt(seed, Some(at), piece, tell, || cut_at_operation(make, seed, at));
@@ -140,7 +152,9 @@ impl Plan {
             });
             for flip in flips {
                 let parts = piece.outcomes.entry(flip.region.kind.into()).or_default();
-                let outcomes: &mut Outcomes = parts.entry(flip.region.part.into()).or_default();
+                let forged = if flip.forged { ", checksum made right" } else { "" };
+                let part = format!("{}{forged}", flip.region.part);
+                let outcomes: &mut Outcomes = parts.entry(part).or_default();
                 match flip.outcome {
                     FlipOutcome::Refused => outcomes.refused += 1,
                     FlipOutcome::Repaired => outcomes.repaired += 1,
@@ -208,6 +222,19 @@ impl Plan {
             "VIOLATION: {reason}\nreplay: tests/torture {mode} --backend {backend} --seed {seed}{case}"
         ));
     }
+}
+
+/// The operations of a history at which the power is cut, ascending.
+fn chosen(operations: u64, seed: u64) -> Vec<u64> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut left = operations.min(CUTS_OF_A_HISTORY);
+    // Each with the chance that leaves as many as there are to be.
+    let wanted = |at: &u64| {
+        let wanted = random.random_range(0..=operations - at) < left;
+        left -= u64::from(wanted);
+        wanted
+    };
+    (1..=operations).filter(wanted).collect()
 }
 
 /// What panics said since somebody last asked, whichever thread they came from.

@@ -1,5 +1,6 @@
 //! A slice of the long runs of `tests/torture`: few cases of each kind, with every backend.
 
+use coffer_tests::long_run::{GOALS, furthest_behind};
 use coffer_tests::report::{Piece, append, next_seed, read, summary};
 use coffer_tests::subjects::SUBJECTS;
 use coffer_tests::torture::{Mode, Plan};
@@ -7,6 +8,12 @@ use coffer_tests::torture::{Mode, Plan};
 #[allow(clippy::print_stdout, reason = "what is left out is said")]
 fn try_some(mode: Mode, enough: u64) {
     for subject in SUBJECTS {
+        if mode == Mode::Power && subject.backend == "sqlite" {
+            println!(
+                "LEFT OUT: power cuts of SQLite on a file system of the kernel, see docs/reliability.md"
+            );
+            continue;
+        }
         let plan =
             Plan { mode, subject: *subject, seed: 1 << 40, case: None, enough, file_system: "ext4".into() };
         let mut told = String::new();
@@ -37,6 +44,32 @@ fn flipped_bits_are_refused_or_of_no_consequence() {
 #[test]
 fn nodes_survive_power_cuts_of_the_kernel() {
     try_some(Mode::Power, 12);
+}
+
+#[test]
+fn a_long_run_does_everything_and_ends() {
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut skipped = Vec::new();
+    while let Some(next) = furthest_behind(&pieces, "123", SUBJECTS, &skipped) {
+        if next.goal.mode == Mode::Power {
+            skipped.push((next.goal.mode, next.subject.name()));
+            continue;
+        }
+        pieces.push(Piece {
+            code: "123".into(),
+            backend: next.subject.backend.into(),
+            sealed: next.subject.sealed,
+            mode: next.goal.mode.name().into(),
+            flips: next.goal.piece,
+            ..Piece::default()
+        });
+    }
+    assert_eq!(skipped.len(), SUBJECTS.len());
+    for goal in GOALS.iter().filter(|goal| goal.mode != Mode::Power) {
+        let same = pieces.iter().filter(|piece| piece.mode == goal.mode.name());
+        assert!(same.map(|piece| piece.flips).sum::<u64>() >= goal.enough, "{goal:?}");
+    }
+    assert!(furthest_behind(&pieces, "456", SUBJECTS, &[]).is_some(), "other code begins anew");
 }
 
 #[test]

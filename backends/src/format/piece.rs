@@ -14,6 +14,7 @@
 //! multiple of 64.
 
 use crate::seal::{Nonces, Place, Sealer};
+use coffer_core::planted::{Bug, planted};
 use coffer_core::storage::StorageError;
 use std::ops::Range;
 
@@ -69,7 +70,8 @@ pub(crate) fn open_piece(
     if bytes.len() < PIECE_HEADER_BYTES {
         return Err("a cut piece");
     }
-    if bytes[..4] != crc32c::crc32c(&bytes[4..]).to_le_bytes() {
+    let right = bytes[..4] == crc32c::crc32c(&bytes[4..]).to_le_bytes();
+    if !right && !planted(Bug::ChecksumNotChecked) {
         return Err("a wrong checksum");
     }
     let (header, text) = bytes.split_at_mut(PIECE_HEADER_BYTES);

@@ -77,6 +77,7 @@ struct Disk {
     capacity_bytes: Option<u64>,
     counters: SimCounters,
     by_extension: BTreeMap<String, SimCounters>,
+    sync_time: Duration,
     random: Random,
 }
 
@@ -191,6 +192,11 @@ impl SimDisk {
     /// Bounds the sum of all file lengths; beyond it writes that extend a file fail with ENOSPC.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.disk.lock().capacity_bytes = bytes;
+    }
+
+    /// Lets every sync take so long, so that threads meet each other in the middle of what they do, as on a disk.
+    pub fn set_sync_time(&self, sync_time: Duration) {
+        self.disk.lock().sync_time = sync_time;
     }
 
     /// How often what was called.
@@ -579,6 +585,7 @@ impl Io for SimDisk {
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        wait_for_sync(&self.disk);
         self.disk.lock().sync_dir(directory)
     }
 
@@ -661,6 +668,7 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        wait_for_sync(&self.disk);
         self.mutate(|disk| disk.sync(self.inode))
     }
 
@@ -670,6 +678,13 @@ impl File for SimFile {
 
     fn len(&self) -> io::Result<u64> {
         self.with(|disk| Ok(disk.inodes[&self.inode].seen.len() as u64))
+    }
+}
+
+fn wait_for_sync(disk: &Mutex<Disk>) {
+    let sync_time = disk.lock().sync_time;
+    if !sync_time.is_zero() {
+        std::thread::sleep(sync_time);
     }
 }
 

@@ -7,6 +7,7 @@ use super::sealer::{SealBroken, Tag};
 use super::secret::SecretKey;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, aead};
+use coffer_core::planted::{Bug, planted};
 
 /// A key, expanded, in locked memory; wiped when it is dropped.
 pub(super) struct Cipher(Locked<Aes256Gcm>);
@@ -30,6 +31,11 @@ impl Cipher {
         text: &mut [u8],
         tag: &Tag,
     ) -> Result<(), SealBroken> {
+        if planted(Bug::TagNotChecked) {
+            // Counter mode: sealing once more opens.
+            let _ = self.seal(nonce, bound, text);
+            return Ok(());
+        }
         let opened = self.0.decrypt_inout_detached(nonce.into(), bound, text.into(), tag.into());
         opened.map_err(|aead::Error| SealBroken)
     }

@@ -1,6 +1,7 @@
 //! The numbers that must never repeat under one key.
 
 use crate::io::Io;
+use coffer_core::planted::{Bug, planted};
 use coffer_core::storage::StorageError;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,9 @@ impl Nonces {
     /// # Panics
     /// After 2^32 nonces.
     pub fn draw(&mut self) -> Result<Nonce, StorageError> {
+        if planted(Bug::NonceReused) {
+            return Ok([0; NONCE_BYTES]);
+        }
         let count = u32::try_from(self.next).expect("a file holds fewer than 2^32 pieces");
         let mut nonce = [0; NONCE_BYTES];
         nonce[..4].copy_from_slice(&count.to_be_bytes());

@@ -4,6 +4,7 @@ use super::aead::Cipher;
 use super::file::{Algorithm, Place, SealedFile};
 use super::keyring::DataKey;
 use super::nonce::Nonce;
+use coffer_core::planted::{Bug, planted};
 use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
@@ -117,6 +118,7 @@ impl Sealer {
     ) -> Result<(), SealBroken> {
         match &self.method {
             Method::Checksum(salted) if self.checksum(salted, place, nonce, context, text) == *tag => Ok(()),
+            Method::Checksum(_) if planted(Bug::ChecksumNotChecked) || planted(Bug::TagNotChecked) => Ok(()),
             Method::Checksum(_) => Err(SealBroken),
             Method::Aead(key) => {
                 self.with_bound(place, nonce, context, |bound| key.cipher.open(nonce, bound, text, tag))

@@ -14,6 +14,7 @@
 
 use crate::format::corrupt;
 use crate::io::{File, Io, OpenMode, read_full, write_full};
+use coffer_core::planted::{Bug, planted};
 use coffer_core::storage::StorageError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -123,6 +124,9 @@ impl Directory {
     }
 
     pub(super) fn sync(&self) -> Result<(), StorageError> {
+        if planted(Bug::DirectoryNotSynced) {
+            return Ok(());
+        }
         self.io.sync_dir(&self.path).map_err(|error| StorageError::io("sync directory", &self.path, error))
     }
 
@@ -158,7 +162,11 @@ impl StoreFile {
     }
 
     pub(super) fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync_data().map_err(|error| StorageError::io("fdatasync", &self.path, error))
+        if planted(Bug::NoSync) {
+            return Ok(());
+        }
+        let synced = self.file.sync_data().map_err(|error| StorageError::io("fdatasync", &self.path, error));
+        if planted(Bug::SyncErrorIgnored) { Ok(()) } else { synced }
     }
 
     pub(super) fn len(&self) -> Result<u64, StorageError> {

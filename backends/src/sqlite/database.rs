@@ -14,6 +14,7 @@
 use super::wal::wal_path;
 use crate::format::corrupt;
 use crate::io::{Io, OpenMode};
+use coffer_core::planted::{Bug, planted};
 use coffer_core::storage::StorageError;
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
@@ -232,7 +233,8 @@ fn set_up(connection: &Connection, access: &Access) -> rusqlite::Result<()> {
         let found = format!("journal mode {mode}, where WAL was asked for");
         return Err(rusqlite::Error::InvalidParameterName(found));
     }
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    let synchronous = if planted(Bug::NoSync) { "OFF" } else { "FULL" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)
 }
 

@@ -1,10 +1,10 @@
 //! The storage conformance suite on the segment backend, on a simulated disk that tears and forgets: in the clear,
 //! and sealed. The sealed one gets a new data key at every other opening, and all that older ones sealed is carried
-//! over at once, so that every fault of the suite meets that, too.
+//! over at once, so that every fault of the suite meets that, too; and whenever the suite exchanges them.
 
 use crate::keys::sealed;
 use coffer_backends::io::{Fault as DiskFault, SimDisk};
-use coffer_backends::seal::AtRest;
+use coffer_backends::seal::{AtRest, Keyring};
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened};
@@ -15,11 +15,12 @@ struct SegmentHarness {
     disk: SimDisk,
     sealed: bool,
     openings: u64,
+    keyring: Option<Arc<Keyring>>,
 }
 
 impl SegmentHarness {
     fn new(sealed: bool) -> Self {
-        Self { disk: SimDisk::new(1), sealed, openings: 0 }
+        Self { disk: SimDisk::new(1), sealed, openings: 0, keyring: None }
     }
 
     /// Everything that is stored; the lock says nothing, and its file is not ours to check.
@@ -33,6 +34,7 @@ impl Harness for SegmentHarness {
         let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
         let at_rest = if self.sealed { sealed() } else { AtRest::Unsealed };
         let io = Arc::new(self.disk.clone());
+        self.keyring = None;
         let mut store = SegmentStore::open_on(Path::new("/store"), at_rest, options, io)?;
         self.openings += 1;
         if let Some(keyring) = &store.keyring
@@ -43,7 +45,18 @@ impl Harness for SegmentHarness {
             while store.log.rewrite(4096)?.more {}
             while store.records.rewrite(4096)?.more {}
         }
+        self.keyring = store.keyring;
         Ok(Opened { log: store.log, records: store.records })
+    }
+
+    fn has_keys(&self) -> bool {
+        self.sealed
+    }
+
+    fn exchange_keys(&mut self, carries_over: bool) -> Result<(), StorageError> {
+        let Some(keyring) = &self.keyring else { return Ok(()) };
+        keyring.rotate()?;
+        if carries_over { keyring.request_rewrite() } else { Ok(()) }
     }
 
     fn operations(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! The storage conformance suite on the SQLite backend, on a simulated disk that tears and forgets: in the clear, and
 //! sealed. The sealed one gets a new data key at every other opening, and all that older ones sealed is carried over at
-//! once, so that every fault of the suite meets that, too.
+//! once, so that every fault of the suite meets that, too; and whenever the suite exchanges them.
 //!
 //! SQLite writes a page at a time, so that a script has many more operations than on the segment backend. A run strikes
 //! one of `COFFER_STRIDE` operations (default 6; 1 strikes each).
@@ -8,7 +8,7 @@
 use crate::keys::sealed;
 use crate::vfs::SimVfs;
 use coffer_backends::io::{Fault as DiskFault, SimDisk};
-use coffer_backends::seal::AtRest;
+use coffer_backends::seal::{AtRest, Keyring};
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened};
@@ -20,6 +20,7 @@ struct SqliteHarness {
     vfs: SimVfs,
     sealed: bool,
     openings: u64,
+    keyring: Option<Arc<Keyring>>,
     stride: u64,
     /// Armings so far: each strikes at another place within its stride.
     armed: u64,
@@ -30,7 +31,7 @@ impl SqliteHarness {
         let disk = SimDisk::new(1);
         let vfs = SimVfs::new(disk.clone());
         let stride = std::env::var("COFFER_STRIDE").ok().map_or(6, |text| text.parse().expect("a number"));
-        Self { disk, vfs, sealed, openings: 0, stride, armed: 0 }
+        Self { disk, vfs, sealed, openings: 0, keyring: None, stride, armed: 0 }
     }
 
     /// Everything that is stored; the lock says nothing, and its file is not ours to check.
@@ -48,6 +49,7 @@ impl Harness for SqliteHarness {
         let options = Options { readers_max: 0, vfs: self.vfs.name().into(), ..Options::default() };
         let at_rest = if self.sealed { sealed() } else { AtRest::Unsealed };
         let io = Arc::new(self.disk.clone());
+        self.keyring = None;
         let mut store = SqliteStore::open_on(Path::new("/store"), at_rest, &options, io)?;
         self.openings += 1;
         if let Some(keyring) = &store.keyring
@@ -58,7 +60,18 @@ impl Harness for SqliteHarness {
             while store.log.rewrite(4096)?.more {}
             while store.records.rewrite(4096)?.more {}
         }
+        self.keyring = store.keyring;
         Ok(Opened { log: store.log, records: store.records })
+    }
+
+    fn has_keys(&self) -> bool {
+        self.sealed
+    }
+
+    fn exchange_keys(&mut self, carries_over: bool) -> Result<(), StorageError> {
+        let Some(keyring) = &self.keyring else { return Ok(()) };
+        keyring.rotate()?;
+        if carries_over { keyring.request_rewrite() } else { Ok(()) }
     }
 
     fn operations(&self) -> u64 {

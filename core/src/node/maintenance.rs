@@ -21,6 +21,7 @@ use super::quota::Quota;
 use super::values::ValueStore;
 use crate::consensus::Consensus;
 use crate::error::{Error, panic_text};
+use crate::planted::{Bug, planted};
 use crate::state::{State, StateReader};
 use crate::storage::{Flush, StorageError};
 use event_listener::Event;
@@ -329,6 +330,9 @@ impl Maintenance {
             return Ok(stored.map_or(0, |stored| stored.compact_revision));
         }
         consensus.log_barrier(checkpoint.applied)?;
+        if planted(Bug::PurgeBeforeFlush) {
+            consensus.purge(checkpoint.applied);
+        }
         let began = Instant::now();
         self.values.records().flush(Flush { records: &records, checkpoint: &checkpoint })?;
         self.counters.flush.record(began.elapsed());

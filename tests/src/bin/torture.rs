@@ -4,11 +4,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to whoever started it")]
 
 use clap::{Args, Parser, Subcommand};
+use coffer_tests::long_run::furthest_behind;
 use coffer_tests::report::{self, Piece};
 use coffer_tests::subjects::Subject;
 use coffer_tests::torture::{Mode, Plan};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Cuts the power of stores and flips their bits, and counts what came of it.
 #[derive(Debug, Parser)]
@@ -36,13 +38,15 @@ enum Command {
     Node(Piecemeal),
     /// Cuts the power of a whole node on a file system of the kernel.
     Power(Piecemeal),
+    /// All of that, until it is enough for a release: what is furthest behind first.
+    Long(Long),
     /// Adds up the pieces of the code or commit that is given.
     Summary,
 }
 
 #[derive(Debug, Args)]
 struct Piecemeal {
-    /// Which kind of store: segment, or all.
+    /// Which kind of store: segment, segment-sealed, sqlite, sqlite-sealed, or all.
     #[arg(long, default_value = "all")]
     backend: String,
     /// The first history; by default the first that the report has no piece of.
@@ -59,6 +63,19 @@ struct Piecemeal {
     file_system: String,
 }
 
+#[derive(Debug, Args)]
+struct Long {
+    /// Which kind of store, as above.
+    #[arg(long, default_value = "all")]
+    backend: String,
+    /// No piece begins after so many minutes.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// The file system of `power`: ext4 or xfs.
+    #[arg(long, default_value = "ext4")]
+    file_system: String,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (mode, piecemeal) = match &arguments.command {
@@ -66,6 +83,7 @@ fn main() -> ExitCode {
         Command::Flips(piecemeal) => (Mode::Flips, piecemeal),
         Command::Node(piecemeal) => (Mode::Node, piecemeal),
         Command::Power(piecemeal) => (Mode::Power, piecemeal),
+        Command::Long(long) => return done(run_long(&arguments, long)),
         Command::Summary => return done(summary(&arguments)),
     };
     done(run(&arguments, mode, piecemeal))
@@ -95,17 +113,9 @@ fn summary(arguments: &Arguments) -> Result<bool, String> {
 fn run(arguments: &Arguments, mode: Mode, piecemeal: &Piecemeal) -> Result<bool, String> {
     let mut kept = true;
     for subject in Subject::named(&piecemeal.backend)? {
-        let like = Piece {
-            commit: arguments.commit.clone(),
-            code: arguments.code.clone(),
-            backend: subject.backend.into(),
-            sealed: subject.sealed,
-            mode: mode.to_string(),
-            ..Piece::default()
-        };
         let seed = match piecemeal.seed {
             Some(seed) => seed,
-            None => report::next_seed(&read(arguments)?, &like),
+            None => next_seed(arguments, mode, &subject)?,
         };
         let plan = Plan {
             mode,
@@ -115,28 +125,85 @@ fn run(arguments: &Arguments, mode: Mode, piecemeal: &Piecemeal) -> Result<bool,
             enough: piecemeal.points,
             file_system: piecemeal.file_system.clone(),
         };
-        let piece = match plan.run(&mut |text| eprintln!("{text}")) {
-            Ok(piece) => Piece { commit: like.commit, code: like.code, ..piece },
-            Err(reason) => {
-                println!("SKIPPED: {mode} {}: {reason}", subject.name());
-                continue;
-            }
-        };
-        kept &= piece.violations == 0;
-        let tried = piece.crash_points + piece.flips;
-        println!(
-            "{mode} {}: {tried} tried in {} histories from {seed} on, {} violations, {:.1} s ({:.0} a second)",
-            subject.name(),
-            piece.seeds,
-            piece.violations,
-            piece.seconds,
-            tried as f64 / piece.seconds.max(0.001),
-        );
-        // A replay is no piece of a run.
-        if piecemeal.case.is_none() {
-            let appended = report::append(&arguments.report, &piece);
-            appended.map_err(|error| format!("{}: {error}", arguments.report.display()))?;
-        }
+        kept &= run_piece(arguments, &plan)? != Outcome::Broken;
     }
     Ok(kept)
+}
+
+/// Returns whether every promise was kept.
+fn run_long(arguments: &Arguments, long: &Long) -> Result<bool, String> {
+    let subjects = Subject::named(&long.backend)?;
+    let began = Instant::now();
+    let in_time = || long.minutes.is_none_or(|minutes| began.elapsed().as_secs() < 60 * minutes);
+    let mut left_out = Vec::new();
+    let mut kept = true;
+    while in_time()
+        && let Some(next) = furthest_behind(&read(arguments)?, &arguments.code, &subjects, &left_out)
+    {
+        let (mode, subject) = (next.goal.mode, next.subject);
+        let plan = Plan {
+            mode,
+            subject,
+            seed: next_seed(arguments, mode, &subject)?,
+            case: None,
+            enough: next.goal.piece,
+            file_system: long.file_system.clone(),
+        };
+        let outcome = run_piece(arguments, &plan)?;
+        kept &= outcome != Outcome::Broken;
+        if outcome != Outcome::Kept {
+            left_out.push((mode, subject.name()));
+        }
+    }
+    summary(arguments)?;
+    Ok(kept)
+}
+
+fn next_seed(arguments: &Arguments, mode: Mode, subject: &Subject) -> Result<u64, String> {
+    let like = Piece {
+        code: arguments.code.clone(),
+        backend: subject.backend.into(),
+        sealed: subject.sealed,
+        mode: mode.to_string(),
+        ..Piece::default()
+    };
+    Ok(report::next_seed(&read(arguments)?, &like))
+}
+
+/// What came of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Every promise was kept.
+    Kept,
+    /// One was not.
+    Broken,
+    /// This machine cannot.
+    Skipped,
+}
+
+/// Does a piece, says what came of it, and adds it to the report.
+fn run_piece(arguments: &Arguments, plan: &Plan) -> Result<Outcome, String> {
+    let (mode, name) = (plan.mode, plan.subject.name());
+    let piece = match plan.run(&mut |text| eprintln!("{text}")) {
+        Ok(piece) => Piece { commit: arguments.commit.clone(), code: arguments.code.clone(), ..piece },
+        Err(reason) => {
+            println!("SKIPPED: {mode} {name}: {reason}");
+            return Ok(Outcome::Skipped);
+        }
+    };
+    let tried = piece.crash_points + piece.flips;
+    println!(
+        "{mode} {name}: {tried} tried in {} histories from {} on, {} violations, {:.1} s ({:.0} a second)",
+        piece.seeds,
+        plan.seed,
+        piece.violations,
+        piece.seconds,
+        tried as f64 / piece.seconds.max(0.001),
+    );
+    // A replay is no piece of a run.
+    if plan.case.is_none() {
+        let appended = report::append(&arguments.report, &piece);
+        appended.map_err(|error| format!("{}: {error}", arguments.report.display()))?;
+    }
+    Ok(if piece.violations == 0 { Outcome::Kept } else { Outcome::Broken })
 }

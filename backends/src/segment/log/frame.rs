@@ -29,6 +29,7 @@
 use crate::format::piece::{pad, unpadded};
 use crate::format::wire::{Malformed, Reader};
 use crate::seal::{Nonce, Place, Sealer, Tag};
+use coffer_core::planted::{Bug, planted};
 
 pub(super) const FRAME_HEADER_BYTES: usize = 96;
 pub(super) const FRAME_ALIGNMENT: usize = 4096;
@@ -163,7 +164,7 @@ impl FrameHeader {
     ) -> Result<&'a [u8], &'static str> {
         let (header, rest) = frame.split_at_mut(FRAME_HEADER_BYTES);
         let body = rest.get_mut(..self.body_bytes).ok_or("a cut frame")?;
-        if crc32c::crc32c(body) != self.body_checksum {
+        if crc32c::crc32c(body) != self.body_checksum && !planted(Bug::ChecksumNotChecked) {
             return Err("a wrong frame checksum");
         }
         let place = Place { kind: FRAME_PIECE, offset, sequence: self.sequence };

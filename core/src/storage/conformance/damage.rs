@@ -112,7 +112,7 @@ fn without_reclaimed(older: &RecordsModel, now: &RecordsModel) -> RecordsModel {
     older
 }
 
-fn check_refusal(error: &StorageError, place: &str) {
+pub(super) fn check_refusal(error: &StorageError, place: &str) {
     let (StorageError::Corrupt { path, .. } | StorageError::Format { path, .. }) = error else {
         panic!("with {place} flipped the store answers {error:?}");
     };

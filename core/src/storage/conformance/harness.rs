@@ -73,6 +73,21 @@ pub trait Harness {
     /// messages), or `None` if this medium has no bits.
     fn flip(&mut self, seed: u64) -> Option<String>;
 
+    /// Whether the store is sealed with keys that can be exchanged.
+    fn has_keys(&self) -> bool {
+        false
+    }
+
+    /// Exchanges the keys that seal the open store: durably, and all that is written from now on is
+    /// sealed with the new ones. With `carries_over` what the old ones sealed is to be written anew as well.
+    ///
+    /// # Errors
+    /// Whatever the backend answers.
+    fn exchange_keys(&mut self, carries_over: bool) -> Result<(), StorageError> {
+        let _ = carries_over;
+        Ok(())
+    }
+
     /// The log's group I/O so far, or `None` if this medium does not count it.
     fn log_io(&self) -> Option<LogIo>;
 }

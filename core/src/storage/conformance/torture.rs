@@ -3,10 +3,10 @@
 //! The tests of the suite try a few histories whole. Here a history is a number (its seed), a case of it another, and
 //! each case stands alone: whoever runs them counts what was tried, and replays a failure by its two numbers.
 
-use super::damage::{Finding, check_flipped};
+use super::damage::{Finding, check_flipped, check_refusal};
 use super::harness::{Fault, Harness};
 use super::must;
-use super::random::{SCRIPT_STEPS, goes_on};
+use super::random::{SCRIPT_STEPS, goes_on, try_to_go_on};
 use super::world::{World, run, run_into};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -23,6 +23,12 @@ pub trait Medium: Harness {
 
     /// Flips one bit of a file of [`regions`](Self::regions), durably, while the store is closed.
     fn flip_bit(&mut self, file: &str, bit: u64);
+
+    /// Makes the checksums right that cover a region in which a bit was flipped, as somebody would who has no key.
+    /// Returns whether there are any.
+    fn forge(&mut self, _region: &Region) -> bool {
+        false
+    }
 }
 
 /// A stretch of a stored file.
@@ -136,6 +142,8 @@ pub struct Flip {
     pub region: Region,
     /// Whether the store had lost power before, or was closed in order.
     pub crashed: bool,
+    /// Whether the checksums were made right afterwards, so that only a tag tells.
+    pub forged: bool,
     /// What came of it.
     pub outcome: FlipOutcome,
 }
@@ -171,9 +179,14 @@ pub fn flip_bits_of_a_store(
         let place = format!("bit {bit} of {} ({}, {})", region.file, region.kind, region.part);
         let mut copy = medium.fork();
         copy.flip_bit(&region.file, bit);
-        let finding = check_flipped(&mut *copy, &world, crashed, &place);
-        if finding == Finding::Truth {
-            goes_on(&mut *copy, &mut world.clone(), rng);
+        let forged = rng.random_bool(0.25) && copy.forge(region);
+        let mut finding = check_flipped(&mut *copy, &world, crashed, &place);
+        // What nobody reads may be met when it is written.
+        if finding == Finding::Truth
+            && let Err(error) = try_to_go_on(&mut *copy, &mut world.clone(), rng)
+        {
+            check_refusal(&error, &place);
+            finding = Finding::Refused;
         }
         let outcome = match finding {
             Finding::Refused => FlipOutcome::Refused,
@@ -182,7 +195,7 @@ pub fn flip_bits_of_a_store(
             Finding::Truth if region.counts => FlipOutcome::Repaired,
             Finding::Truth => FlipOutcome::Harmless,
         };
-        told(case, Some(Flip { region: region.clone(), crashed, outcome }));
+        told(case, Some(Flip { region: region.clone(), crashed, forged, outcome }));
     }
 }
 

@@ -20,12 +20,16 @@ pub(super) enum Step {
     Install(Vec<Record>, Checkpoint),
     Drop(Vec<Revision>),
     Reclaim { copy_bytes_max: u64 },
+    Rewrite { copy_bytes_max: u64 },
+    ExchangeKeys { carries_over: bool },
     Look,
     Reopen,
 }
 
 /// Throws of the die in [`World::next_steps`] that stand for a purge, a drop, a reclaim, an installation, a reopening.
 const RARE_KINDS: [u32; 5] = [70, 80, 85, 90, 97];
+/// Of a store with keys: a drop, a reclaim, an installation, an exchange of keys, a reopening, a rewriting, a purge.
+const RARE_KINDS_WITH_KEYS: [u32; 7] = [80, 85, 90, 94, 97, 95, 70];
 
 /// What the store acknowledged, and what it may hold beyond that.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +53,8 @@ pub(super) struct World {
     installs: Vec<LogId>,
     /// The newest term used.
     term: u64,
+    /// Whether the store has keys to exchange.
+    has_keys: bool,
 }
 
 impl World {
@@ -110,7 +116,12 @@ impl World {
             Step::Reclaim { copy_bytes_max } => {
                 opened.records.reclaim(*copy_bytes_max)?;
             }
+            Step::Rewrite { copy_bytes_max } => {
+                opened.log.rewrite(*copy_bytes_max)?;
+                opened.records.rewrite(*copy_bytes_max)?;
+            }
             Step::Look => self.look(opened)?,
+            Step::ExchangeKeys { .. } => unreachable!("the keys are its owner's"),
             Step::Reopen => unreachable!("a store is reopened by its owner"),
         }
         Ok(())
@@ -234,6 +245,7 @@ impl World {
     /// rare one, so that no script goes without.
     fn next_steps(&mut self, rng: &mut SmallRng, turn: usize) -> Vec<Step> {
         let die = match turn % 6 {
+            5 if self.has_keys => RARE_KINDS_WITH_KEYS[turn / 6 % RARE_KINDS_WITH_KEYS.len()],
             5 => RARE_KINDS[turn / 6 % RARE_KINDS.len()],
             _ => rng.random_range(0..100),
         };
@@ -244,6 +256,8 @@ impl World {
             76..82 => vec![self.drop_some(rng)],
             82..88 => vec![Step::Reclaim { copy_bytes_max: rng.random_range(0..100_000) }],
             88..91 => self.install(rng),
+            94 if self.has_keys => vec![Step::ExchangeKeys { carries_over: rng.random_bool(0.7) }],
+            95 if self.has_keys => vec![Step::Rewrite { copy_bytes_max: rng.random_range(0..30_000) }],
             91..96 => vec![Step::Look],
             _ => vec![Step::Reopen],
         }
@@ -343,12 +357,15 @@ pub(super) fn run_into(
     steps: usize,
     fault: Option<Fault>,
 ) -> Result<(), StorageError> {
+    world.has_keys = harness.has_keys();
     let mut opened = reopen(harness, world)?;
     for turn in 0..steps {
         for step in world.next_steps(rng, turn) {
             if let Step::Reopen = step {
                 drop(opened);
                 opened = reopen(harness, world)?;
+            } else if let Step::ExchangeKeys { carries_over } = step {
+                harness.exchange_keys(carries_over)?;
             } else if let Err(error) = world.take(&mut opened, &step) {
                 world.check_failed(&mut opened, &step, fault);
                 return Err(error);

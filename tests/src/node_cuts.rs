@@ -7,6 +7,9 @@
 //! acknowledged change or the one that was under way, with the version that its history implies. Revisions, compact
 //! revisions and leases do not go back.
 //!
+//! What is answered after the power began to fail is no acknowledgement: no machine would have sent it. (A kernel whose file
+//! system is being shut down does answer: there is a moment in which `fdatasync` succeeds and has synced nothing.)
+//!
 //! Where the power comes from is the caller's: a simulated disk that loses any part of what was not synced
 //! ([`SimulatedPower`]), or a file system of the kernel that is shut down ([`power`](crate::power)).
 
@@ -23,6 +26,7 @@ use coffer_runtime::block_on;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -78,7 +82,7 @@ impl Caller {
         loop {
             let step = match random.random_bool(1.0 / 64.0) {
                 true => running.exchange_keys(random),
-                false => self.step(&running.node, random),
+                false => self.step(running, random),
             };
             if let Err(error) = step {
                 return error;
@@ -86,18 +90,23 @@ impl Caller {
         }
     }
 
-    fn step(&mut self, node: &Node, random: &mut StdRng) -> Result<(), Error> {
+    fn step(&mut self, running: &Running, random: &mut StdRng) -> Result<(), Error> {
+        let node = &running.node;
         let key = random.random_range(0..KEYS);
         match random.random_range(0..20) {
             0 => {
                 let granted =
                     block_on(node.lease_grant(LeaseGrantRequest { ttl_s: 100_000, id: LeaseId::NONE }))?;
+                running.heard()?;
                 self.leases.push(granted.id);
             }
             1 => {
                 let revision = self.revision - random.random_range(0..20);
                 match block_on(node.compact(CompactRequest { revision, physical: random.random_bool(0.3) })) {
-                    Ok(_) => self.compact_revision = self.compact_revision.max(revision),
+                    Ok(_) => {
+                        running.heard()?;
+                        self.compact_revision = self.compact_revision.max(revision);
+                    }
                     Err(Error::Compacted { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -107,6 +116,7 @@ impl Caller {
                 let range = KeyRange::single(self.key(key));
                 let deleted = block_on(node.delete_range(DeleteRangeRequest { range, prev_kv: false }))?;
                 assert_eq!(deleted.deleted, i64::from(self.keys[key].acknowledged.is_some()));
+                running.heard()?;
                 self.confirm(key, deleted.header.revision);
             }
             choice => {
@@ -128,6 +138,7 @@ impl Caller {
                     5..=8 => self.put_in_txn(node, put, version)?,
                     _ => block_on(node.put(put))?.header.revision,
                 };
+                running.heard()?;
                 self.confirm(key, revision);
             }
         }
@@ -201,8 +212,9 @@ pub trait Power {
     /// Whatever the backend answers.
     fn open(&mut self) -> Result<Stored, Error>;
 
-    /// Lets the power fail soon: while the store is opened, or while it is written.
-    fn arm(&mut self, opening: bool, random: &mut StdRng);
+    /// Lets the power fail soon: while the store is opened, or while it is written. What is answered once the flag is set
+    /// does not count.
+    fn arm(&mut self, opening: bool, random: &mut StdRng) -> Arc<AtomicBool>;
 
     /// The power fails now if it did not yet, and comes back. The store is closed.
     ///
@@ -247,9 +259,11 @@ impl Power for SimulatedPower {
         Ok(self.machine.open_stored()?)
     }
 
-    fn arm(&mut self, opening: bool, random: &mut StdRng) {
+    /// Nothing succeeds on a simulated disk after its power failed: the flag stays as it is.
+    fn arm(&mut self, opening: bool, random: &mut StdRng) -> Arc<AtomicBool> {
         let at = random.random_range(1..if opening { 40 } else { 400 });
         self.machine.arm(at, Fault::Crash);
+        Arc::default()
     }
 
     fn cut(&mut self, random: &mut StdRng) -> Result<(), String> {
@@ -271,9 +285,16 @@ impl Power for SimulatedPower {
 struct Running {
     node: Node,
     keyring: Option<Arc<Keyring>>,
+    /// Whether the power began to fail.
+    fails: Arc<AtomicBool>,
 }
 
 impl Running {
+    /// Whether anybody can have heard the answer that just came.
+    fn heard(&self) -> Result<(), Error> {
+        if self.fails.load(Ordering::SeqCst) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
     /// Makes a new data key; most of the time what the older ones sealed is to be written anew.
     fn exchange_keys(&self, random: &mut StdRng) -> Result<(), Error> {
         let Some(keyring) = &self.keyring else { return Ok(()) };
@@ -296,7 +317,7 @@ fn open(power: &mut dyn Power) -> Result<Running, Error> {
         ..NodeConfig::default()
     };
     let node = Node::open(config, store.log, store.records)?;
-    Ok(Running { node, keyring: store.keyring })
+    Ok(Running { node, keyring: store.keyring, fails: Arc::default() })
 }
 
 /// Opens the store; some of the time the power fails while it opens.
@@ -326,10 +347,10 @@ pub fn run(power: &mut dyn Power, seed: u64, rounds: usize) -> Result<NodeTally,
     let mut tally = NodeTally::default();
     let mut callers: Vec<Caller> = (0..CALLERS).map(Caller::new).collect();
     for round in 0..rounds {
-        let running = open_under_cuts(power, &mut random, &mut tally)?;
+        let mut running = open_under_cuts(power, &mut random, &mut tally)?;
         check(&running.node, &mut callers, round);
 
-        power.arm(false, &mut random);
+        running.fails = power.arm(false, &mut random);
         thread::scope(|scope| {
             for caller in &mut callers {
                 let (running, seed) = (&running, random.random());

@@ -13,6 +13,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -142,14 +144,18 @@ impl Power for KernelPower {
         Ok((self.subject.open)(&self.disk.mount_point().join("store"))?)
     }
 
-    fn arm(&mut self, opening: bool, random: &mut StdRng) {
+    fn arm(&mut self, opening: bool, random: &mut StdRng) -> Arc<AtomicBool> {
         let mount_point = self.disk.mount_point();
         let after = Duration::from_millis(random.random_range(0..if opening { 30 } else { LIFE_MS_MAX }));
         let journal = random.random_bool(0.3);
+        let fails = Arc::new(AtomicBool::new(false));
+        let told = fails.clone();
         self.armed = Some(thread::spawn(move || {
             thread::sleep(after);
+            told.store(true, Ordering::SeqCst);
             shut_down(&mount_point, journal)
         }));
+        fails
     }
 
     fn cut(&mut self, _: &mut StdRng) -> Result<(), String> {

@@ -5,15 +5,9 @@ use coffer_tests::report::{Piece, append, next_seed, read, summary};
 use coffer_tests::subjects::SUBJECTS;
 use coffer_tests::torture::{Mode, Plan};
 
-#[allow(clippy::print_stdout, reason = "what is left out is said")]
+#[allow(clippy::print_stdout, reason = "what is skipped is said")]
 fn try_some(mode: Mode, enough: u64) {
     for subject in SUBJECTS {
-        if mode == Mode::Power && subject.backend == "sqlite" {
-            println!(
-                "LEFT OUT: power cuts of SQLite on a file system of the kernel, see docs/reliability.md"
-            );
-            continue;
-        }
         let plan =
             Plan { mode, subject: *subject, seed: 1 << 40, case: None, enough, file_system: "ext4".into() };
         let mut told = String::new();

@@ -200,8 +200,8 @@ impl World {
     }
 
     /// After `step` failed: the half that it should have changed refuses further changes, and what was durable before
-    /// stays readable.
-    fn check_failed(&self, opened: &mut Opened, step: &Step, fault: Option<Fault>) {
+    /// stays readable. If what failed it is damage, reads may meet it too: then they say so.
+    fn check_failed(&self, opened: &mut Opened, step: &Step, error: &StorageError, fault: Option<Fault>) {
         let again = match step {
             Step::Write(ops, committed) => opened.log.write(ops, *committed),
             Step::Purge(_) => opened.log.write(&[LogOp::SaveHardState(self.log.hard_state)], None),
@@ -215,7 +215,11 @@ impl World {
         if matches!(fault, Some(Fault::Crash | Fault::ReadError)) {
             return;
         }
-        let records = must("read after a failure", SeenRecords::of(&*opened.records));
+        let met_damage = matches!(error, StorageError::Corrupt { .. });
+        let records = match SeenRecords::of(&*opened.records) {
+            Err(StorageError::Corrupt { .. }) if met_damage => return,
+            records => must("read after a failure", records),
+        };
         let after = self.records_in_flight.as_ref().and_then(|after| records.difference(after));
         if let Some(difference) = records.difference(&self.records) {
             assert!(
@@ -224,7 +228,10 @@ impl World {
             );
         }
         let truncates = self.in_flight.0.iter().any(|op| matches!(op, LogOp::Truncate { .. }));
-        let entries = must("read after a failure", read_all(&*opened.log.reader()));
+        let entries = match read_all(&*opened.log.reader()) {
+            Err(StorageError::Corrupt { .. }) if met_damage => return,
+            entries => must("read after a failure", entries),
+        };
         for entry in self.log_now().entries.values().filter(|_| !truncates) {
             assert!(entries.contains(entry), "after a failure the log no longer shows {entry:?}");
         }
@@ -367,7 +374,7 @@ pub(super) fn run_into(
             } else if let Step::ExchangeKeys { carries_over } = step {
                 harness.exchange_keys(carries_over)?;
             } else if let Err(error) = world.take(&mut opened, &step) {
-                world.check_failed(&mut opened, &step, fault);
+                world.check_failed(&mut opened, &step, &error, fault);
                 return Err(error);
             }
         }

@@ -104,6 +104,13 @@ pub trait Io: Send + Sync + 'static {
     /// The file cannot be created or written.
     fn lock(&self, path: &Path) -> io::Result<LockAttempt>;
 
+    /// Takes the lock as [`lock`](Self::lock) does, but changes nothing: no process id is left behind, and where there is
+    /// no such file nobody has locked it, and it is not made.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn lock_unchanged(&self, path: &Path) -> io::Result<LockAttempt>;
+
     /// The wall clock, for what people read: nothing is decided by it.
     fn now(&self) -> SystemTime {
         SystemTime::now()

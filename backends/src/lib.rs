@@ -17,6 +17,7 @@ extern crate self as coffer_backends;
 mod backend;
 mod format;
 mod groups;
+mod inspect;
 pub mod io;
 mod place;
 mod poison;
@@ -26,4 +27,5 @@ pub mod sqlite;
 mod units;
 
 pub use backend::Backend;
+pub use inspect::{Inspected, inspect, inspect_on};
 pub use place::{Founding, Identity};

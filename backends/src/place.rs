@@ -65,6 +65,16 @@ impl StoreLock {
         }
     }
 
+    /// Takes the lock and leaves no trace of it; a store without the file of the lock, as a copy may be, has none.
+    pub(crate) fn take_unchanged(directory: &Path, io: &dyn Io) -> Result<Self, StorageError> {
+        let path = directory.join(LOCK);
+        match io.lock_unchanged(&path) {
+            Ok(LockAttempt::Held(guard)) => Ok(Self { keyring: OnceLock::new(), _guard: guard }),
+            Ok(LockAttempt::Busy { owner }) => Err(StorageError::InUse { path: directory.to_owned(), owner }),
+            Err(error) => Err(StorageError::io("lock", path, error)),
+        }
+    }
+
     /// Says that the store has this keyring.
     pub(crate) fn covers(&self, keyring: &Arc<Keyring>) {
         // A store has one keyring, so there is nothing to replace.

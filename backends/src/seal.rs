@@ -71,6 +71,7 @@ mod secret;
 pub mod slots;
 pub mod source;
 mod store_keys;
+mod verify;
 
 pub use at_rest::AtRest;
 pub use file::{Algorithm, Place, SealRefused, SealedFile};
@@ -83,6 +84,7 @@ pub use secret::{KEY_BYTES, SecretKey};
 pub use store_keys::StoreKeys;
 
 pub(crate) use sealing::{Keys, is_keys_file};
+pub(crate) use verify::verify_keys;
 
 #[cfg(test)]
 pub(crate) use {nonce::FIRST_COUNT, sealer::recorder};

@@ -18,6 +18,7 @@
 //! removes what a crash left behind. A store whose creation did not end is created again.
 
 mod directory;
+mod inspect;
 mod log;
 mod manifest;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::seal::{AtRest, Keyring, Keys, Sealing, is_keys_file};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
 use directory::{Directory, Suffix, file_name, parse_name};
+pub(crate) use inspect::inspect;
 use log::{LogConfig, LogProgress, SegmentLog};
 pub(crate) use manifest::SLOTS;
 use manifest::{Manifest, Slots};

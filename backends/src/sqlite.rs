@@ -22,6 +22,7 @@
 //! Databases are made under another name; a store whose creation did not end is created again.
 
 mod database;
+mod inspect;
 mod log;
 mod manifest;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::seal::{AtRest, Keyring, Keys, Sealing, is_keys_file};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
 use database::{Access, Database};
+pub(crate) use inspect::inspect;
 use log::{Base, SqliteLog, base_place};
 use manifest::{Manifest, UNITS_ROW, units_place};
 use records::RecordRows;

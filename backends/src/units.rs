@@ -19,16 +19,17 @@ pub(crate) mod medium;
 mod merge;
 mod reclaim;
 pub(crate) mod unit;
+mod verify;
 
 use crate::place::StoreLock;
 use crate::poison::Poison;
 use crate::seal::SealedFile;
-use codec::{Line, record_hash};
+use codec::Line;
 use coffer_core::record::Record;
 use coffer_core::revision::Revision;
 use coffer_core::storage::{
-    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
-    SnapshotSource, StorageError,
+    Checkpoint, DirectoryEntry, Flush, Inspector, ReclaimProgress, RecordBlock, Records, RecordsStats,
+    RewriteProgress, SnapshotSource, StorageError,
 };
 use medium::Medium;
 use merge::merge;
@@ -309,31 +310,6 @@ impl<M: Medium> UnitRecords<M> {
         self.settle_keys();
         Ok(Slice { freed_bytes, copied_bytes, done: true })
     }
-
-    fn verify_unit(unit: &Arc<Unit>) -> Result<u64, StorageError> {
-        let mut hashes: Vec<(Revision, u64)> = Vec::with_capacity(unit.records as usize);
-        for number in 0..unit.boxes.len() {
-            let block = unit.read_box(number)?;
-            hashes.extend(block.records.iter().map(|record| (record.revision, record_hash(record))));
-        }
-        let mut lines = 0;
-        let mut wrong = None;
-        merge(std::slice::from_ref(unit), |_, _, line| {
-            lines += 1;
-            let revision = line.entry.revision;
-            let found = hashes.binary_search_by_key(&revision, |(revision, _)| *revision).ok();
-            if found.is_none_or(|at| hashes[at].1 != line.hash) {
-                wrong = Some(unit.wrong_record(revision, "another"));
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })?;
-        match wrong {
-            Some(error) => Err(error),
-            None if lines != hashes.len() => Err(unit.malformed_directory(0, "another number of records")),
-            None => Ok(lines as u64),
-        }
-    }
 }
 
 /// What a slice of a rewriting did.
@@ -463,9 +439,8 @@ impl<M: Medium> Records for UnitRecords<M> {
         self.poison.note(installed)
     }
 
-    fn verify(&self) -> Result<u64, StorageError> {
-        self.medium.verify()?;
-        self.view().units.iter().map(Self::verify_unit).sum()
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<u64, StorageError> {
+        self.verify_all(inspector)
     }
 
     fn stats(&self) -> RecordsStats {

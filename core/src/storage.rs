@@ -34,6 +34,7 @@ mod error;
 mod log;
 mod memory;
 mod records;
+mod verify;
 
 pub use error::StorageError;
 pub use log::{EntryKind, HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState};
@@ -42,3 +43,4 @@ pub use records::{
     Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
     SnapshotSource,
 };
+pub use verify::{Checking, FINDINGS_LISTED_MAX, Finding, Findings, Halt, Inspector, ended};

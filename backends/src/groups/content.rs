@@ -4,7 +4,7 @@
 //! core caches the recent ones.
 
 use super::steps::Step;
-use coffer_core::storage::{HardState, LogEntry, LogId, LogOp, LogReader, LogState, StorageError};
+use coffer_core::storage::{HardState, LogEntry, LogId, LogOp, LogState, StorageError};
 use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
@@ -155,8 +155,14 @@ struct Found<A> {
 /// Reads the durable entries; the writer changes the content under a lock that is never held during I/O.
 pub(crate) struct Reader<A>(pub(crate) Arc<RwLock<Content<A>>>);
 
-impl<A: GroupAt> LogReader for Reader<A> {
-    fn read(
+impl<A: GroupAt> Reader<A> {
+    /// Bytes of the groups that hold entries.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.read().group_bytes()
+    }
+
+    /// As [`LogReader::read`](coffer_core::storage::LogReader::read).
+    pub(crate) fn read(
         &self,
         range: Range<u64>,
         bytes_max: u64,

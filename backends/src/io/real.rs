@@ -59,14 +59,8 @@ impl Io for RealIo {
             .truncate(false)
             .mode(FILE_MODE)
             .open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                let owner = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Ok(LockAttempt::Busy { owner });
-            }
-            Err(error) => return Err(error.into()),
+        if let Some(busy) = try_lock(&file)? {
+            return Ok(busy);
         }
         file.set_len(0)?;
         file.rewind()?;
@@ -74,8 +68,33 @@ impl Io for RealIo {
         Ok(LockAttempt::Held(Box::new(RealLock { _file: file })))
     }
 
+    fn lock_unchanged(&self, path: &Path) -> io::Result<LockAttempt> {
+        match fs::File::open(path) {
+            Ok(file) => match try_lock(&file)? {
+                Some(busy) => Ok(busy),
+                None => Ok(LockAttempt::Held(Box::new(RealLock { _file: file }))),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Held(Box::new(NoLock))),
+            Err(error) => Err(error),
+        }
+    }
+
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
         getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+/// Locks an open file; returns who has it if somebody has.
+fn try_lock(file: &fs::File) -> io::Result<Option<LockAttempt>> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let mut reader = file;
+            let owner = reader.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            Ok(Some(LockAttempt::Busy { owner }))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -109,3 +128,8 @@ struct RealLock {
 }
 
 impl LockGuard for RealLock {}
+
+/// Of a place that has nothing to lock.
+struct NoLock;
+
+impl LockGuard for NoLock {}

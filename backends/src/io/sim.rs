@@ -608,6 +608,15 @@ impl Io for SimDisk {
         Ok(LockAttempt::Held(Box::new(guard)))
     }
 
+    fn lock_unchanged(&self, path: &Path) -> io::Result<LockAttempt> {
+        let mut disk = self.disk.lock();
+        if !disk.locks.insert(path.to_owned()) {
+            return Ok(LockAttempt::Busy { owner: Some(std::process::id()) });
+        }
+        let guard = SimLock { disk: self.disk.clone(), path: path.to_owned(), life: disk.life };
+        Ok(LockAttempt::Held(Box::new(guard)))
+    }
+
     fn now(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_800_000_000)
     }

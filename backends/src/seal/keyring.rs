@@ -282,6 +282,24 @@ impl Keyring {
         self.outdated_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// Slots that a keyring has.
+    pub(super) const SLOTS: usize = slots::NAMES.len();
+
+    /// What is wrong with the slots.
+    pub(super) fn verify_slots(&self) -> Result<Vec<StorageError>, StorageError> {
+        // Under the lock under which they are written.
+        let _state = self.state.lock();
+        self.slots.verify(&self.root)
+    }
+
+    pub(super) fn io(&self) -> &dyn Io {
+        &*self.io
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        self.slots.directory()
+    }
+
     /// Nothing is changed after this: the store may be another's.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;

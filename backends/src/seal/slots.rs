@@ -30,10 +30,12 @@ pub use table::SLOTS_MAX;
 use super::key_error::KeyError;
 use super::secret::SecretKey;
 use super::source::KeySource;
+use crate::format::corrupt;
 use crate::io::Io;
 use coffer_core::storage::StorageError;
 use slot::{LABEL_BYTES_MAX, Slot, Unwrapped};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -96,6 +98,22 @@ impl Slots {
         // gone must not find it back after the next power cut.
         replace::sync_directory(&*io, directory)?;
         Ok(Self { io, path, table })
+    }
+
+    /// What is wrong with the slots in a directory, if it has any; they are to be those of this root key. Changes nothing.
+    pub(crate) fn verify(
+        io: &dyn Io,
+        directory: &Path,
+        root: &SecretKey,
+    ) -> Result<Option<StorageError>, StorageError> {
+        let path = directory.join(SLOTS_FILE);
+        match replace::read(io, &path).and_then(|bytes| Table::decode(&bytes, &path)) {
+            Ok(table) if table.is_authentic(root) => Ok(None),
+            Ok(_) => Ok(Some(corrupt(&path, 0, "slots that the root key authenticates", "others"))),
+            Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error @ StorageError::Corrupt { .. }) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     /// The store that the slots belong to.

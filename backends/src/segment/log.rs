@@ -21,10 +21,11 @@ mod frame;
 mod header;
 mod pool;
 mod recovery;
+mod verify;
 
 use super::directory::{Directory, Suffix, file_name};
 use crate::format::header::FileKind;
-use crate::groups::content::{self, Content, Reader, assert_continues};
+use crate::groups::content::{self, Content, assert_continues};
 use crate::groups::steps::{put_committed, put_entry, put_ops, put_purged};
 use crate::place::StoreLock;
 use crate::poison::Poison;
@@ -39,6 +40,8 @@ use recovery::{Held, Recovered, TailFrame, apply, recover};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use verify::SegmentReader;
+pub(super) use verify::inspect_log;
 
 /// A buffer that a large group left behind is given back above this.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;
@@ -81,6 +84,8 @@ pub(super) struct SegmentLog {
     content: Arc<RwLock<Content<FrameAt>>>,
     poison: Poison,
     files: VecDeque<Held>,
+    /// The same, for whoever verifies them. What is given back is taken out of here first.
+    published: Arc<RwLock<Vec<Held>>>,
     pool: FilePool,
     /// Where the next frame goes in the last file.
     offset: u64,
@@ -124,6 +129,7 @@ impl SegmentLog {
             content: Arc::default(),
             poison: Poison::default(),
             files: VecDeque::new(),
+            published: Arc::default(),
             pool,
             offset: 0,
             sequence: recovered.sequence,
@@ -188,6 +194,11 @@ impl SegmentLog {
         Ok(())
     }
 
+    /// Shows the files to whoever verifies them, once their headers are on the medium.
+    fn publish(&self) {
+        *self.published.write() = self.files.iter().cloned().collect();
+    }
+
     /// Starts a file with everything that the log holds, `bodies`, and gives back all others.
     fn carry_over(&mut self, bodies: Vec<Vec<u8>>) -> Result<(), StorageError> {
         let state = self.content.read().state;
@@ -232,6 +243,7 @@ impl SegmentLog {
             content.committed(committed);
         }
         self.content.write().replace(content);
+        self.publish();
         Ok(())
     }
 
@@ -273,7 +285,11 @@ impl SegmentLog {
             || self.nonces.left() < NONCES_KEPT
             || self.config.sealing.is_outdated(file.sealer.file());
         let header = if ended { Some(self.rotate(room)?) } else { None };
-        self.put_frame(header, last)
+        let at = self.put_frame(header, last)?;
+        if ended {
+            self.publish();
+        }
+        Ok(at)
     }
 
     /// Seals the frame in the buffer and makes it durable, with the file header before it if there is one to write.
@@ -373,6 +389,9 @@ impl SegmentLog {
         {
             retired.extend(self.files.pop_front().map(|held| held.file));
         }
+        if !retired.is_empty() {
+            self.publish();
+        }
         self.pool.retire(retired);
     }
 
@@ -427,7 +446,7 @@ impl Log for SegmentLog {
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
-        Arc::new(Reader(self.content.clone()))
+        Arc::new(SegmentReader::of(self))
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -29,7 +29,7 @@ use crate::format::piece::{append_piece, open_piece};
 use crate::format::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
 use crate::format::{corrupt, unknown_version};
 use crate::io::OpenMode;
-use crate::seal::{Keys, Place, SealRefused, Sealer, Sealing};
+use crate::seal::{Keys, Place, SealRefused, SealedFile, Sealer, Sealing};
 use crate::units::unit::UnitEntry;
 use bytes::Bytes;
 use coffer_core::storage::{Checkpoint, LogId, StorageError};
@@ -126,9 +126,9 @@ impl Manifest {
         Ok((out, sealer))
     }
 
-    fn decode(slot: &mut [u8], keys: &Keys) -> Result<(Self, Sealer), HeaderFault> {
+    fn decode(slot: &mut [u8], sealer_of: SealerOf<'_>) -> Result<(Self, Sealer), HeaderFault> {
         let block = slot.get(..HEADER_BYTES).ok_or(HeaderFault::Damaged("a cut header"))?;
-        let header = open_header(block, FileKind::Manifest, 0, |file| keys.sealer_of(file))?;
+        let header = open_header(block, FileKind::Manifest, 0, sealer_of)?;
         let body_bytes = header.fields().u64().map_err(|_| HeaderFault::Damaged("a malformed header"))?;
         let end = usize::try_from(body_bytes).ok().and_then(|bytes| HEADER_BYTES.checked_add(bytes));
         let body =
@@ -141,6 +141,9 @@ impl Manifest {
         Ok((manifest, header.sealer))
     }
 }
+
+/// Makes the sealer of a file that describes itself.
+pub(super) type SealerOf<'a> = &'a dyn Fn(SealedFile) -> Result<Sealer, SealRefused>;
 
 fn body_place(generation: u64) -> Place {
     Place { kind: BODY_PIECE, offset: HEADER_BYTES as u64, sequence: generation }
@@ -160,7 +163,7 @@ impl Slots {
         let mut sealers = [None, None];
         let mut faults = Vec::new();
         for (current, name) in SLOTS.into_iter().enumerate() {
-            match read_slot(directory, name, keys)? {
+            match read_slot(directory, name, &|file| keys.sealer_of(file))? {
                 None => {}
                 Some(Ok((manifest, sealer))) => {
                     sealers[current] = Some(sealer);
@@ -179,6 +182,30 @@ impl Slots {
             None if faults.is_empty() => Ok(None),
             None => Err(no_manifest(directory, &faults)),
         }
+    }
+
+    /// Whether both slots are there and right.
+    pub(super) fn is_whole(directory: &Directory, sealing: &Sealing) -> Result<bool, StorageError> {
+        Ok(Self::verify(directory, &|file| sealing.sealer_of(file))?.is_empty())
+    }
+
+    /// What is wrong with each of the slots, which nobody writes meanwhile.
+    pub(super) fn verify(
+        directory: &Directory,
+        sealer_of: SealerOf<'_>,
+    ) -> Result<Vec<StorageError>, StorageError> {
+        let mut faults = Vec::new();
+        for name in SLOTS {
+            let found = match read_slot(directory, name, sealer_of) {
+                Ok(Some(Ok(_))) => continue,
+                Ok(Some(Err(fault))) => fault.to_string(),
+                Ok(None) => "no such file".to_owned(),
+                Err(error @ StorageError::Io { .. }) => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            faults.push(corrupt(&directory.file_path(name), 0, "a manifest", found));
+        }
+        Ok(faults)
     }
 
     /// Writes the first manifest of a store: it is there as a whole or not at all.
@@ -261,7 +288,11 @@ impl Slots {
 /// A slot that is there: what it says, or why it says nothing.
 type SlotRead = Result<(Manifest, Sealer), HeaderFault>;
 
-fn read_slot(directory: &Directory, name: &str, keys: &Keys) -> Result<Option<SlotRead>, StorageError> {
+fn read_slot(
+    directory: &Directory,
+    name: &str,
+    sealer_of: SealerOf<'_>,
+) -> Result<Option<SlotRead>, StorageError> {
     let file = match directory.open(name, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if is_missing(&error) => return Ok(None),
@@ -270,7 +301,7 @@ fn read_slot(directory: &Directory, name: &str, keys: &Keys) -> Result<Option<Sl
     let mut slot = vec![0; file.len()? as usize];
     let found = file.read(&mut slot, 0)?;
     slot.truncate(found);
-    Ok(Some(Manifest::decode(&mut slot, keys)))
+    Ok(Some(Manifest::decode(&mut slot, sealer_of)))
 }
 
 fn no_manifest(directory: &Directory, faults: &[(&str, HeaderFault)]) -> StorageError {

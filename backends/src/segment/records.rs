@@ -20,11 +20,11 @@ use crate::format::header::{FileKind, HEADER_BYTES, open_header, seal_header};
 use crate::format::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
 use crate::format::wire::Reader;
 use crate::io::OpenMode;
-use crate::seal::{Nonces, Place, SealedFile, Sealer, Sealing, Tag};
+use crate::seal::{Nonces, Place, SealRefused, SealedFile, Sealer, Sealing, Tag, verify_keys};
 use crate::units::codec::FOOTER_PIECE;
 use crate::units::medium::Medium;
 use crate::units::unit::{Pieces, Sink, Unit, UnitEntry};
-use coffer_core::storage::{Checkpoint, ReclaimProgress, StorageError};
+use coffer_core::storage::{Checking, Checkpoint, Finding, Halt, ReclaimProgress, StorageError};
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -132,8 +132,20 @@ impl Medium for RecordFiles {
         false
     }
 
-    fn verify(&self) -> Result<(), StorageError> {
-        Ok(())
+    fn verify(&self, checking: &mut Checking<'_>) -> Result<(), Halt> {
+        // A slot that is being written is not judged: a second look comes when nobody writes.
+        if !Slots::is_whole(&self.directory, &self.sealing)? {
+            let faults = {
+                let _slots = self.manifest.lock();
+                Slots::verify(&self.directory, &|file| self.sealing.sealer_of(file))?
+            };
+            // What the slots said when the store was opened is known, and is written anew with the next change.
+            faults.into_iter().for_each(|fault| checking.found(Finding::Weakened(fault)));
+        }
+        if let Some(keyring) = self.sealing.keyring() {
+            verify_keys(keyring, checking)?;
+        }
+        checking.checked(0)
     }
 
     fn disk_bytes(&self, units: u64) -> u64 {
@@ -142,7 +154,11 @@ impl Medium for RecordFiles {
 }
 
 /// Opens a file that the manifest names.
-fn open_file(directory: &Directory, sealing: &Sealing, entry: UnitEntry) -> Result<Unit, StorageError> {
+pub(super) fn open_file(
+    directory: &Directory,
+    sealing: &Sealing,
+    entry: UnitEntry,
+) -> Result<Unit, StorageError> {
     let name = file_name(entry.id, Suffix::Records);
     let file = directory.open(&name, OpenMode::Read).map_err(|error| match is_missing(&error) {
         true => {
@@ -150,6 +166,15 @@ fn open_file(directory: &Directory, sealing: &Sealing, entry: UnitEntry) -> Resu
         }
         false => error,
     })?;
+    open_frame(file, entry, |file| sealing.sealer_of(file))
+}
+
+/// Reads header, trailer and footer of a file.
+fn open_frame(
+    file: StoreFile,
+    entry: UnitEntry,
+    sealer_of: impl FnOnce(SealedFile) -> Result<Sealer, SealRefused>,
+) -> Result<Unit, StorageError> {
     let bytes = file.len()?;
     if bytes != entry.bytes {
         return Err(file.corrupt(
@@ -160,7 +185,7 @@ fn open_file(directory: &Directory, sealing: &Sealing, entry: UnitEntry) -> Resu
     }
     let mut block = [0; HEADER_BYTES];
     file.read_exact(&mut block, 0)?;
-    let header = open_header(&block, FileKind::Records, 0, |file| sealing.sealer_of(file))
+    let header = open_header(&block, FileKind::Records, 0, sealer_of)
         .map_err(|fault| file.corrupt(0, "a record file header", fault.to_string()))?;
     if header.sealer.file().file_id != entry.id {
         return Err(file.corrupt(0, "the header of this file", "that of another"));
@@ -200,6 +225,15 @@ fn parse_trailer(trailer: &[u8; TRAILER_BYTES], trailer_offset: u64) -> Option<(
     (right && offset.checked_add(bytes.into()) == Some(trailer_offset)).then_some((offset, bytes as usize))
 }
 
+/// Where the footer stands, as the trailer says.
+fn footer_offset(file: &StoreFile, entry: &UnitEntry) -> Result<u64, StorageError> {
+    let at = entry.bytes.saturating_sub(TRAILER_BYTES as u64);
+    let mut trailer = [0; TRAILER_BYTES];
+    file.read_exact(&mut trailer, at)?;
+    let parsed = parse_trailer(&trailer, at).map(|(offset, _)| offset);
+    parsed.ok_or_else(|| file.corrupt(at, "a record file trailer", "a damaged one"))
+}
+
 fn footer_place(offset: u64) -> Place {
     Place { kind: FOOTER_PIECE, offset, sequence: 0 }
 }
@@ -213,6 +247,20 @@ struct FilePieces {
 impl Pieces for FilePieces {
     fn read(&self, _: u8, at: u64, piece: &mut [u8]) -> Result<(), StorageError> {
         self.file.read_exact(piece, at)
+    }
+
+    fn verify_frame(&self, entry: &UnitEntry) -> Result<(), StorageError> {
+        let unit = open_frame(self.file.clone(), *entry, |file| match file == *self.sealer.file() {
+            true => Ok(self.sealer.clone()),
+            false => Err(SealRefused::OtherStore),
+        })?;
+        // Nothing lies between the last block and the footer.
+        let pieces: u64 = unit.box_bytes() + unit.blocks.iter().map(|at| u64::from(at.bytes)).sum::<u64>();
+        let footer = footer_offset(&self.file, entry)?;
+        if HEADER_BYTES as u64 + pieces == footer {
+            return Ok(());
+        }
+        Err(self.file.corrupt(footer, "a footer behind the last piece", "a gap"))
     }
 
     fn sealer(&self) -> &Sealer {

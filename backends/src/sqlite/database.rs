@@ -40,6 +40,8 @@ pub(super) struct Access {
 pub(super) struct Database {
     path: PathBuf,
     access: Access,
+    /// Whether it is only looked at.
+    unchanged: bool,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
 }
@@ -76,6 +78,37 @@ impl Database {
         let database = Self {
             path: path.to_owned(),
             access: access.clone(),
+            unchanged: false,
+            writer: Mutex::new(connection),
+            readers: Mutex::default(),
+        };
+        database.check_schema(schema)?;
+        Ok(database)
+    }
+
+    /// Opens a database to be looked at. Nothing of it is changed, nor of its WAL, if it has one with content.
+    pub(super) fn inspect(
+        path: &Path,
+        access: &Access,
+        schema: &[&str],
+        has_wal: bool,
+    ) -> Result<Self, StorageError> {
+        let failed = |error| failure("open", path, error);
+        let connection = match has_wal {
+            true => connect(path, access)?,
+            false => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+                    | OpenFlags::SQLITE_OPEN_NO_MUTEX
+                    | OpenFlags::SQLITE_OPEN_URI;
+                Connection::open_with_flags_and_vfs(immutable(path), flags, access.vfs.as_str())
+                    .map_err(failed)?
+            }
+        };
+        set_up_unchanged(&connection, has_wal).map_err(failed)?;
+        let database = Self {
+            path: path.to_owned(),
+            access: Access { readers_max: 0, ..access.clone() },
+            unchanged: true,
             writer: Mutex::new(connection),
             readers: Mutex::default(),
         };
@@ -169,6 +202,9 @@ impl Database {
     /// Copies what the WAL holds into the database, durably, as far as readers let it. The WAL is used again from its
     /// start by the next transaction, or is cut to nothing.
     pub(super) fn checkpoint(&self, truncate: bool) -> Result<(), StorageError> {
+        if self.unchanged {
+            return Ok(());
+        }
         self.write("checkpoint", |connection| match truncate {
             true => truncate_wal(connection),
             false => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
@@ -214,11 +250,47 @@ fn connect(path: &Path, access: &Access) -> Result<Connection, StorageError> {
         .map_err(|error| failure("open", path, error))
 }
 
-fn set_up(connection: &Connection, access: &Access) -> rusqlite::Result<()> {
+/// The URI of a database that is not going to change while it is open.
+fn immutable(path: &Path) -> String {
+    use std::fmt::Write;
+    use std::os::unix::ffi::OsStrExt;
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte))
+            }
+            // Writing to a string does not fail.
+            _ => _ = write!(uri, "%{byte:02X}"),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+/// Sets up a connection that only looks.
+fn set_up_unchanged(connection: &Connection, has_wal: bool) -> rusqlite::Result<()> {
+    protect(connection)?;
+    if has_wal {
+        // Nobody else has it open, and the index of the WAL is kept in memory.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    }
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.pragma_update(None, "query_only", true)
+}
+
+fn protect(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map(|_| ())
+}
+
+fn set_up(connection: &Connection, access: &Access) -> rusqlite::Result<()> {
+    protect(connection)?;
     if access.readers_max == 0 {
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     }

@@ -33,6 +33,7 @@
 //! is older than what the records say of it, or newer than records that lack what it purged, is refused.
 
 mod rewrite;
+mod verify;
 
 use super::database::Database;
 use super::progress::Progress;
@@ -53,6 +54,7 @@ use coffer_core::storage::{
 use parking_lot::RwLock;
 use std::ops::Range;
 use std::sync::Arc;
+use verify::SqliteReader;
 
 /// The tables of the log's database, by name.
 pub(super) const SCHEMA: [&str; 3] = [
@@ -157,17 +159,30 @@ impl Row {
     fn name(&self) -> String {
         format!("log group {}", self.sequence)
     }
+}
 
-    /// The piece, and what opens it.
-    fn read(&self) -> Result<Option<(Sealer, Vec<u8>)>, StorageError> {
+impl Groups {
+    /// Those of a database, which must be of the store `store_id` if one is given.
+    pub(super) fn load(
+        database: Arc<Database>,
+        keys: Keys,
+        io: Arc<dyn Io>,
+        store_id: Option<[u8; 16]>,
+    ) -> Result<Self, StorageError> {
+        let sealed = Sealed::load(database.clone(), keys, io, FileKind::SqliteLog, store_id)?;
+        Ok(Self { database, sealed })
+    }
+
+    /// The piece of a group, and what opens it.
+    fn row(&self, sequence: u64) -> Result<Option<(Sealer, Vec<u8>)>, StorageError> {
         let sql = "SELECT sealed, piece FROM groups WHERE sequence = ?1";
         let mut let_go = None;
         loop {
-            let row = self.groups.database.read_row(sql, self.sequence as i64, |row| {
+            let row = self.database.read_row(sql, sequence as i64, |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
             })?;
             let Some((sealed, piece)) = row else { return Ok(None) };
-            match self.groups.sealed.sealer(sealed) {
+            match self.sealed.sealer(sealed) {
                 Ok(sealer) => return Ok(Some((sealer, piece))),
                 // Since it was read, the row may have been sealed anew, or deleted, and its sealed file let go.
                 Err(_) if let_go != Some(sealed) => let_go = Some(sealed),
@@ -187,7 +202,7 @@ impl GroupAt for Row {
     }
 
     fn entries(&self, indexes: Range<u64>) -> Result<Option<Vec<LogEntry>>, StorageError> {
-        let Some((sealer, mut piece)) = self.read()? else { return Ok(None) };
+        let Some((sealer, mut piece)) = self.groups.row(self.sequence)? else { return Ok(None) };
         let text = self.groups.sealed.open(&sealer, group_place(self.sequence), &mut piece)?;
         let body = Bytes::from(piece).slice(text);
         let malformed = |_| self.groups.database.corrupt(self.name(), "malformed log operations");
@@ -241,8 +256,7 @@ impl SqliteLog {
         io: Arc<dyn Io>,
         lock: Arc<StoreLock>,
     ) -> Result<Self, StorageError> {
-        let store_id = Some(records.store_id());
-        let sealed = Sealed::load(database.clone(), keys, io.clone(), FileKind::SqliteLog, store_id)?;
+        let Groups { database, sealed } = Groups::load(database, keys, io.clone(), Some(records.store_id()))?;
         let sql = "SELECT generation, sealed, piece FROM base WHERE id = ?1";
         let row = database.read_row(sql, 1, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let (generation, file, piece): (i64, i64, Vec<u8>) =
@@ -299,6 +313,11 @@ impl SqliteLog {
         self.poison.note(begun)?;
         self.begun = true;
         Ok(self.boot)
+    }
+
+    /// What the log said when it was read.
+    pub(super) fn state_found(&self) -> LogState {
+        self.opened
     }
 
     /// The base as of now.
@@ -520,7 +539,11 @@ impl Log for SqliteLog {
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
-        Arc::new(Reader(self.content.clone()))
+        Arc::new(SqliteReader {
+            entries: Reader(self.content.clone()),
+            groups: self.groups.clone(),
+            progress: self.progress.clone(),
+        })
     }
 
     fn disk_bytes(&self) -> u64 {

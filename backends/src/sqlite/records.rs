@@ -24,14 +24,14 @@ use super::manifest::{
 use super::progress::Progress;
 use super::sealed::{Sealed, Writing};
 use crate::format::header::FileKind;
-use crate::format::piece::PIECE_HEADER_BYTES;
+use crate::format::piece::{PIECE_HEADER_BYTES, open_piece};
 use crate::format::wire::Malformed;
 use crate::io::Io;
-use crate::seal::{Keys, Place, SealedFile, Sealer, Sealing, Tag};
+use crate::seal::{Keys, Place, SealedFile, Sealer, Sealing, Tag, verify_keys};
 use crate::units::codec::{BOX_PIECE, FOOTER_PIECE};
 use crate::units::medium::Medium;
 use crate::units::unit::{Pieces, Sink, Unit, UnitEntry};
-use coffer_core::storage::{Checkpoint, ReclaimProgress, StorageError};
+use coffer_core::storage::{Checking, Checkpoint, Halt, ReclaimProgress, StorageError};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,7 +150,7 @@ impl RecordRows {
         self.manifest().units.into_iter().map(|entry| self.open_unit(entry).map(Arc::new)).collect()
     }
 
-    fn open_unit(&self, entry: UnitEntry) -> Result<Unit, StorageError> {
+    pub(super) fn open_unit(&self, entry: UnitEntry) -> Result<Unit, StorageError> {
         let name = || format!("the footer of unit {}", entry.id);
         let sql = "SELECT sealed, footer FROM units WHERE id = ?1";
         let row = self
@@ -371,8 +371,28 @@ impl Medium for RecordRows {
         self.next_garbage().is_some() || self.has_free_pages().unwrap_or(false)
     }
 
-    fn verify(&self) -> Result<(), StorageError> {
-        self.database.check_integrity()
+    fn verify(&self, checking: &mut Checking<'_>) -> Result<(), Halt> {
+        if checking.is_alone() {
+            // One long read, which would keep the WAL from being used again.
+            checking.take(self.database.check_integrity())?;
+        }
+        self.sealed.verify(checking)?;
+        let rows = {
+            let in_force = self.manifest.lock();
+            let ids = [UNITS_ROW, CHECKPOINT_ROW];
+            ids.into_iter()
+                .zip(in_force.sealed)
+                .filter(|(_, sealed)| *sealed != 0)
+                .map(|(id, _)| manifest_row(&self.database, &self.sealed, id).map(|_| ()))
+                .collect::<Vec<_>>()
+        };
+        for row in rows {
+            checking.take(row)?;
+        }
+        if let Some(keyring) = self.sealing().keyring() {
+            verify_keys(keyring, checking)?;
+        }
+        checking.checked(0)
     }
 
     fn disk_bytes(&self, units: u64) -> u64 {
@@ -387,6 +407,16 @@ struct RowPieces {
 }
 
 impl Pieces for RowPieces {
+    fn verify_frame(&self, entry: &UnitEntry) -> Result<(), StorageError> {
+        let name = || format!("the footer of unit {}", entry.id);
+        let sql = "SELECT footer FROM units WHERE id = ?1";
+        let footer = self.database.read_row(sql, entry.id as i64, |row| row.get::<_, Vec<u8>>(0))?;
+        let mut footer = footer.ok_or_else(|| self.database.corrupt(name(), "no such row"))?;
+        let wrong = |found: &str| self.database.corrupt(name(), found);
+        open_piece(&mut footer, &self.sealer, footer_place(entry.id)).map_err(wrong)?;
+        if footer[24..PIECE_HEADER_BYTES] == entry.footer_tag { Ok(()) } else { Err(wrong("another")) }
+    }
+
     fn read(&self, kind: u8, at: u64, piece: &mut [u8]) -> Result<(), StorageError> {
         let sql = match kind {
             BOX_PIECE => "SELECT piece FROM boxes WHERE id = ?1",

@@ -19,7 +19,7 @@ use crate::format::piece::{append_piece, open_piece};
 use crate::format::unknown_version;
 use crate::io::Io;
 use crate::seal::{Keys, Nonces, Place, SealRefused, Sealer, Sealing};
-use coffer_core::storage::StorageError;
+use coffer_core::storage::{Checking, Finding, Halt, StorageError};
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -166,6 +166,37 @@ impl Sealed {
         let text = self.open(&self.sealer(id)?, place, &mut piece)?;
         piece.truncate(text.end);
         Ok(piece.split_off(text.start))
+    }
+
+    /// Reads the headers again and checks that they are those of the sealed files that are known.
+    pub(super) fn verify(&self, checking: &mut Checking<'_>) -> Result<(), Halt> {
+        let sql = "SELECT header FROM sealed_files WHERE id = ?1";
+        let known: Vec<(u64, Sealer)> = self.files.read().iter().map(|(id, it)| (*id, it.clone())).collect();
+        for (id, sealer) in known {
+            let Some(header) = checking.take(self.database.read_row(sql, id as i64, |row| row.get(0)))?
+            else {
+                continue;
+            };
+            let header: Option<Vec<u8>> = header;
+            let opened = header.map(|header| {
+                open_header(&header, self.kind, 0, |file| match file == *sealer.file() {
+                    true => Ok(sealer.clone()),
+                    false => Err(SealRefused::OtherStore),
+                })
+            });
+            drop(sealer);
+            let found = match opened {
+                Some(Ok(_)) => continue,
+                Some(Err(fault)) => fault.to_string(),
+                // It may have been let go since.
+                None if !self.files.read().contains_key(&id) => continue,
+                None => "no such row".to_owned(),
+            };
+            checking.found(Finding::Damage(
+                self.database.corrupt(format!("the header of sealed file {id}"), found),
+            ));
+        }
+        checking.checked(0)
     }
 
     /// Whether there is any sealed file but the one that is written to.

@@ -22,6 +22,7 @@ use crate::io::{File, Io, OpenMode, read_full, write_full};
 use coffer_core::storage::StorageError;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
@@ -41,10 +42,29 @@ pub(super) fn wal_path(database: &Path) -> PathBuf {
 
 /// Judges the WAL of the database at `path` and makes what counts in it durable. Nobody has the database open.
 pub(super) fn recover(io: &dyn Io, path: &Path, new: &Path) -> Result<(), StorageError> {
+    match read(io, path)? {
+        None => Ok(()),
+        Some((file, counts)) => replace(io, &*file, counts, &wal_path(path), new),
+    }
+}
+
+/// Judges the WAL of the database at `path` and changes nothing; returns how many bytes it has.
+pub(super) fn judge(io: &dyn Io, path: &Path) -> Result<u64, StorageError> {
+    match read(io, path)? {
+        None => Ok(0),
+        Some((file, _)) => file.len().map_err(|error| StorageError::io("stat", wal_path(path), error)),
+    }
+}
+
+/// A WAL, and how many bytes of it count.
+type Judged = (Arc<dyn File>, u64);
+
+/// Reads the WAL; `None` if there is none.
+fn read(io: &dyn Io, path: &Path) -> Result<Option<Judged>, StorageError> {
     let wal = wal_path(path);
     let file = match io.open(&wal, OpenMode::Read) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StorageError::io("open", wal, error)),
     };
     let failed = |operation| {
@@ -52,11 +72,10 @@ pub(super) fn recover(io: &dyn Io, path: &Path, new: &Path) -> Result<(), Storag
         move |error| StorageError::io(operation, wal, error)
     };
     let bytes = file.len().map_err(failed("stat"))?;
-    let counts = match Frames::read(&*file, bytes).map_err(failed("read"))? {
-        Ok(counts) => counts,
-        Err((offset, expected, found)) => return Err(corrupt(&wal, offset, expected, found)),
-    };
-    replace(io, &*file, counts, &wal, new)
+    match Frames::read(&*file, bytes).map_err(failed("read"))? {
+        Ok(counts) => Ok(Some((file, counts))),
+        Err((offset, expected, found)) => Err(corrupt(&wal, offset, expected, found)),
+    }
 }
 
 /// Puts a synced file with the first `bytes` of the WAL into its place.

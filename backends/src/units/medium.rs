@@ -2,7 +2,7 @@
 
 use super::unit::{Sink, Unit};
 use crate::seal::Sealing;
-use coffer_core::storage::{Checkpoint, ReclaimProgress, StorageError};
+use coffer_core::storage::{Checking, Checkpoint, Halt, ReclaimProgress, StorageError};
 use std::sync::{Arc, Weak};
 
 /// The medium that holds the units of one store, and the manifest that says which of them count.
@@ -34,8 +34,8 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
     /// Whether [`give_back`](Self::give_back) has something to do now.
     fn has_garbage(&self) -> bool;
 
-    /// Checks what is below the units.
-    fn verify(&self) -> Result<(), StorageError>;
+    /// Checks what is below the units: the manifest, and what the medium has of its own.
+    fn verify(&self, checking: &mut Checking<'_>) -> Result<(), Halt>;
 
     /// Bytes on the medium, given those of all units.
     fn disk_bytes(&self, units: u64) -> u64;

@@ -42,6 +42,9 @@ pub(crate) trait Pieces: Send + Sync + 'static {
     /// Reads the piece of this kind that stands at `at` and fills `piece`.
     fn read(&self, kind: u8, at: u64, piece: &mut [u8]) -> Result<(), StorageError>;
 
+    /// Reads again what stands around the pieces, and checks that it is that of `entry`.
+    fn verify_frame(&self, entry: &UnitEntry) -> Result<(), StorageError>;
+
     /// What the pieces are sealed with.
     fn sealer(&self) -> &Sealer;
 
@@ -111,6 +114,11 @@ impl Unit {
     ) -> Result<Self, Malformed> {
         let Footer { records, last, boxes, blocks } = parse_footer(footer, place)?;
         Ok(Self { entry, records, last, boxes, blocks, pieces })
+    }
+
+    /// Reads again what was read when the unit was opened, and checks it.
+    pub(crate) fn verify_frame(&self) -> Result<(), StorageError> {
+        self.pieces.verify_frame(&self.entry)
     }
 
     /// Bytes of all boxes.

@@ -3,11 +3,12 @@
 //! over at once, so that every fault of the suite meets that, too; and whenever the suite exchanges them.
 
 use crate::keys::sealed;
+use coffer_backends::inspect_on;
 use coffer_backends::io::{Fault as DiskFault, SimDisk};
 use coffer_backends::seal::{AtRest, Keyring};
 use coffer_backends::segment::{Options, SegmentStore};
-use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened};
+use coffer_core::storage::{Findings, StorageError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +48,15 @@ impl Harness for SegmentHarness {
         }
         self.keyring = store.keyring;
         Ok(Opened { log: store.log, records: store.records })
+    }
+
+    fn verify_closed(&mut self) -> Option<Result<Findings, StorageError>> {
+        let mut findings = Findings::default();
+        let at_rest = if self.sealed { sealed() } else { AtRest::Unsealed };
+        let options = coffer_backends::sqlite::Options::default();
+        let io = Arc::new(self.disk.clone());
+        let inspected = inspect_on(Path::new("/store"), at_rest, &options, io, &mut findings);
+        Some(inspected.map(|_| findings))
     }
 
     fn has_keys(&self) -> bool {

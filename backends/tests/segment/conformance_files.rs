@@ -1,10 +1,11 @@
 //! The storage conformance suite on the real file system, with the thread of the store at work. Nothing can be cut or
 //! broken there; what that needs, the suite leaves out.
 
+use coffer_backends::inspect;
 use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
-use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened, SuiteConfig, run};
+use coffer_core::storage::{Findings, StorageError};
 use std::fs;
 use tempfile::TempDir;
 
@@ -45,6 +46,12 @@ impl Harness for FileHarness {
         *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
         fs::write(&path, bytes).ok()?;
         Some(format!("bit {bit} of {}", path.display()))
+    }
+
+    fn verify_closed(&mut self) -> Option<Result<Findings, StorageError>> {
+        let mut findings = Findings::default();
+        let inspected = inspect(&self.directory.path().join("store"), AtRest::Unsealed, &mut findings);
+        Some(inspected.map(|_| findings))
     }
 
     fn log_io(&self) -> Option<LogIo> {

@@ -5,7 +5,7 @@ use coffer_backends::seal::Keyring;
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
 use coffer_core::storage::{
-    Checkpoint, DirectoryEntry, EntryKind, Flush, HardState, Log, LogEntry, LogId, LogOp, Records,
+    Checkpoint, DirectoryEntry, EntryKind, Findings, Flush, HardState, Log, LogEntry, LogId, LogOp, Records,
 };
 use std::fmt::Write;
 use std::ops::ControlFlow;
@@ -90,7 +90,9 @@ pub(crate) fn check(log: &dyn Log, records: &dyn Records) {
     };
     records.scan(0, 9, visit).expect("readable");
     assert_eq!(found, self::records());
-    assert_eq!(records.verify().expect("intact"), 5);
+    let mut findings = Findings::default();
+    assert_eq!(records.verify(&mut findings).expect("intact"), 5);
+    assert_eq!(findings.count(), 0, "{:?}", findings.listed());
     let mut keys = Vec::new();
     let visit = &mut |key: &[u8], entry: &DirectoryEntry| {
         keys.push((String::from_utf8_lossy(key).into_owned(), entry.revision.main, entry.value_bytes));

@@ -134,6 +134,9 @@ impl Io for CountingIo {
     fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
         RealIo.lock(path)
     }
+    fn lock_unchanged(&self, path: &Path) -> io::Result<LockAttempt> {
+        RealIo.lock_unchanged(path)
+    }
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
         RealIo.random(bytes)
     }

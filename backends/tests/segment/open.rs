@@ -163,6 +163,9 @@ impl Io for ReadOnly {
     fn lock(&self, _: &Path) -> std::io::Result<LockAttempt> {
         Err(self.error.into())
     }
+    fn lock_unchanged(&self, _: &Path) -> std::io::Result<LockAttempt> {
+        Err(self.error.into())
+    }
     fn random(&self, bytes: &mut [u8]) -> std::io::Result<()> {
         RealIo.random(bytes)
     }

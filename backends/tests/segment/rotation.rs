@@ -7,7 +7,7 @@ use coffer_backends::seal::{KeyState, Keyring};
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
-use coffer_core::storage::{Checkpoint, EntryKind, Flush, LogEntry, LogId, LogOp, StorageError};
+use coffer_core::storage::{Checkpoint, EntryKind, Findings, Flush, LogEntry, LogId, LogOp, StorageError};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,7 +72,9 @@ fn content(store: &SegmentStore) -> (Vec<u64>, Vec<i64>) {
         ControlFlow::Continue(())
     };
     store.records.scan(0, i64::MAX, visit).expect("the records are readable");
-    store.records.verify().expect("the records are intact");
+    let mut findings = Findings::default();
+    store.records.verify(&mut findings).expect("the records are read");
+    assert_eq!(findings.count(), 0, "the records are intact: {:?}", findings.listed());
     (indexes, revisions)
 }
 

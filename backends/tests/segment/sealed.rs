@@ -8,7 +8,7 @@ use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
-use coffer_core::storage::{Checkpoint, EntryKind, Flush, LogEntry, LogId, LogOp, StorageError};
+use coffer_core::storage::{Checkpoint, EntryKind, Findings, Flush, LogEntry, LogId, LogOp, StorageError};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -172,7 +172,10 @@ fn a_creation_that_was_cut_is_repeated() {
 fn read_all(store: &SegmentStore) -> Result<(), StorageError> {
     store.log.reader().read(0..u64::MAX, u64::MAX, &mut |_| ControlFlow::Continue(()))?;
     store.records.scan(0, i64::MAX, &mut |_| ControlFlow::Continue(()))?;
-    store.records.verify().map(|_| ())
+    let mut findings = Findings::default();
+    store.log.reader().verify(&mut findings)?;
+    store.records.verify(&mut findings)?;
+    findings.first_damage().cloned().map_or(Ok(()), Err)
 }
 
 /// Asserts that a store is refused, when it is opened or when it is read, with a word on `file`.

@@ -2,10 +2,11 @@
 //! leaves out.
 
 use crate::keys::{Opening, sealed};
+use coffer_backends::inspect;
 use coffer_backends::seal::AtRest;
 use coffer_backends::sqlite::{Options, SqliteStore};
-use coffer_core::storage::StorageError;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Opened, SuiteConfig, run};
+use coffer_core::storage::{Findings, StorageError};
 use std::fs;
 use tempfile::TempDir;
 
@@ -47,6 +48,12 @@ impl Harness for FileHarness {
         *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
         fs::write(&path, bytes).ok()?;
         Some(format!("bit {bit} of {}", path.display()))
+    }
+
+    fn verify_closed(&mut self) -> Option<Result<Findings, StorageError>> {
+        let mut findings = Findings::default();
+        let store = self.directory.path().join("store");
+        Some(inspect(&store, (self.at_rest)(), &mut findings).map(|_| findings))
     }
 
     fn log_io(&self) -> Option<LogIo> {

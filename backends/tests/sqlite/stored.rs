@@ -7,7 +7,7 @@ use coffer_backends::seal::{AtRest, Keyring};
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
-use coffer_core::storage::{Checkpoint, EntryKind, Flush, LogEntry, LogId, LogOp, StorageError};
+use coffer_core::storage::{Checkpoint, EntryKind, Findings, Flush, LogEntry, LogId, LogOp, StorageError};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
@@ -121,7 +121,12 @@ pub(crate) fn read_all(store: &SqliteStore) -> Result<(Vec<u64>, Vec<i64>), Stor
         revisions.push(record.revision.main);
         ControlFlow::Continue(())
     })?;
-    store.records.verify()?;
+    let mut findings = Findings::default();
+    store.log.reader().verify(&mut findings)?;
+    store.records.verify(&mut findings)?;
+    if let Some(damage) = findings.first_damage() {
+        return Err(damage.clone());
+    }
     Ok((indexes, revisions))
 }
 

@@ -7,7 +7,7 @@ use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::record::Record;
 use coffer_core::revision::{LeaseId, Revision};
-use coffer_core::storage::{Checkpoint, Flush, LogId, Records};
+use coffer_core::storage::{Checkpoint, Findings, Flush, LogId, Records};
 use serde::Serialize;
 use std::hint::black_box;
 use std::io::Write;
@@ -137,7 +137,7 @@ fn main() -> Result<(), Failure> {
         }
         case.report(&*store.records, "read one box", began, 100_000)?;
         let began = Instant::now();
-        let verified = store.records.verify()?;
+        let verified = store.records.verify(&mut Findings::default())?;
         case.report(&*store.records, "verify", began, verified)?;
         let dead = (0..arguments.records).filter(|number| number % 4 != 0);
         let dead: Vec<_> = dead.map(|number| Revision::first(number as i64 + 2)).collect();

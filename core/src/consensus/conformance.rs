@@ -6,7 +6,7 @@ use super::log_writer::LogWriter;
 use super::runtime::RaftRuntime;
 use super::types::{RaftLogId, RaftSnapshot, RaftSnapshotMeta, RaftStoredMembership, Types};
 use crate::storage::{
-    EntryKind, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
+    EntryKind, Inspector, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -175,5 +175,9 @@ impl LogReader for PaddedReader {
     ) -> Result<(), StorageError> {
         let start = range.start.max(self.first.load(Ordering::Acquire));
         self.log.read(start..range.end.max(start), bytes_max, visit)
+    }
+
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<(), StorageError> {
+        self.log.verify(inspector)
     }
 }

@@ -20,6 +20,7 @@ mod random;
 mod restarts;
 mod rig;
 mod torture;
+mod verification;
 mod world;
 
 pub use case::SuiteConfig;
@@ -45,6 +46,8 @@ pub use restarts::{
     a_broken_snapshot_changes_nothing, a_snapshot_is_all_or_nothing, a_snapshot_replaces_everything,
     everything_survives_a_purged_log,
 };
+
+pub use verification::{a_sound_store_verifies, a_verification_ends_when_it_is_told_to};
 
 pub use torture::{
     CrashTally, Flip, FlipOutcome, MakeMedium, Medium, Region, cut_at_operation, flip_bits_of_a_store,
@@ -112,6 +115,8 @@ macro_rules! conformance_tests {
             survives_a_full_medium
             survives_short_writes
             survives_read_errors
+            a_sound_store_verifies
+            a_verification_ends_when_it_is_told_to
             damage_is_never_served
             damage_after_a_crash_is_never_served
         }

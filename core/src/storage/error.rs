@@ -1,7 +1,7 @@
 //! Errors of a storage backend.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -66,6 +66,17 @@ impl StorageError {
     /// Wraps an I/O error with what was attempted on which file.
     pub fn io(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { operation, path: path.into(), source: Arc::new(source) }
+    }
+
+    /// The file or directory that it is about, if it names one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. }
+            | Self::Corrupt { path, .. }
+            | Self::Format { path, .. }
+            | Self::InUse { path, .. } => Some(path),
+            Self::Poisoned { .. } | Self::Key { .. } => None,
+        }
     }
 
     /// Whether the medium had no room.

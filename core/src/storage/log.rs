@@ -1,6 +1,6 @@
 //! The durable log: plain Raft content, so that any Raft library could read it.
 
-use super::{RewriteProgress, StorageError};
+use super::{Inspector, RewriteProgress, StorageError};
 use bytes::Bytes;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
@@ -147,4 +147,13 @@ pub trait LogReader: Send + Sync + 'static {
         bytes_max: u64,
         visit: &mut dyn FnMut(LogEntry) -> ControlFlow<()>,
     ) -> Result<(), StorageError>;
+
+    /// Reads and checks everything that is stored of the log and counts, as it was when this was called: headers,
+    /// checksums, tags, and that nothing is missing in between. Goes on past damage, and tells `inspector` of it; ends
+    /// early if that breaks. What is purged or written anew meanwhile is passed over. Holds no lock that stops the
+    /// writer.
+    ///
+    /// # Errors
+    /// The store was closed, or cannot be read as a whole.
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<(), StorageError>;
 }

@@ -1,6 +1,6 @@
 //! The durable records: every revision that has not been compacted away, and everything that is not revisioned.
 
-use super::{LogId, StorageError};
+use super::{Inspector, LogId, StorageError};
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use bytes::Bytes;
@@ -193,11 +193,14 @@ pub trait Records: Send + Sync + 'static {
     /// The source's error: the old content stays, and the store goes on. I/O: as for [`flush`](Self::flush).
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError>;
 
-    /// Reads and checks everything that is stored. Returns the number of records checked.
+    /// Reads and checks everything that is stored and counts, as it was when this was called. Returns the number of
+    /// records that were found intact. Goes on past damage, and tells `inspector` of it; ends early if that breaks.
+    /// What is replaced meanwhile may be passed over or be read in its new place. Holds no lock that stops writers,
+    /// and holds back the reclaiming of a small part at a time.
     ///
     /// # Errors
-    /// The first damage found.
-    fn verify(&self) -> Result<u64, StorageError>;
+    /// The store was closed, or cannot be read as a whole.
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<u64, StorageError>;
 
     /// Sizes.
     fn stats(&self) -> RecordsStats;

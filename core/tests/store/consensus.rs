@@ -7,7 +7,7 @@ use coffer_core::consensus::{Consensus, ConsensusConfig, Machine, ProposeError};
 use coffer_core::storage::MemoryDisk;
 use coffer_core::storage::conformance::Fault;
 use coffer_core::storage::{
-    EntryKind, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
+    EntryKind, Inspector, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
 };
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -485,6 +485,10 @@ impl LogReader for WeighedReader {
             self.held.most.fetch_max(now, Ordering::AcqRel);
             visit(entry)
         })
+    }
+
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<(), StorageError> {
+        self.log.verify(inspector)
     }
 }
 

@@ -4,9 +4,9 @@ use coffer_core::node::{Node, NodeConfig};
 use coffer_core::request::{CompactRequest, PutRequest, RangeRequest, TxnOp, TxnRequest};
 use coffer_core::storage::conformance::Fault;
 use coffer_core::storage::{
-    Checkpoint, DirectoryEntry, Flush, Log, LogId, LogOp, LogReader, LogState, MemoryDisk, MemoryLog,
-    MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress, SnapshotSource,
-    StorageError,
+    Checkpoint, DirectoryEntry, Flush, Inspector, Log, LogId, LogOp, LogReader, LogState, MemoryDisk,
+    MemoryLog, MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
+    SnapshotSource, StorageError,
 };
 use coffer_core::watch::WatchRequest;
 use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
@@ -142,8 +142,8 @@ impl Records for GatedRecords {
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
         self.records.install(checkpoint, source)
     }
-    fn verify(&self) -> Result<u64, StorageError> {
-        self.records.verify()
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<u64, StorageError> {
+        self.records.verify(inspector)
     }
     fn stats(&self) -> RecordsStats {
         self.records.stats()

@@ -1,11 +1,13 @@
 //! A machine whose store lies on a simulated disk: whatever opens on [`SimDisk`] is tested with it.
 
 use super::sqlite::SimVfs;
-use super::{Machine, Stored};
+use super::{Machine, Stored, sealed};
+use coffer_backends::inspect_on;
 use coffer_backends::io::{Fault as DiskFault, SimDisk};
-use coffer_backends::seal::Keyring;
-use coffer_core::storage::StorageError;
+use coffer_backends::seal::{AtRest, Keyring};
+use coffer_backends::sqlite::Options;
 use coffer_core::storage::conformance::{Fault, Harness, LogIo, Medium, Opened, Region};
+use coffer_core::storage::{Findings, StorageError};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
@@ -146,6 +148,15 @@ impl Harness for Simulated {
 
     fn flip(&mut self, _: u64) -> Option<String> {
         None
+    }
+
+    fn verify_closed(&mut self) -> Option<Result<Findings, StorageError>> {
+        let mut findings = Findings::default();
+        let at_rest = if self.has_keys { sealed() } else { AtRest::Unsealed };
+        let options = Options { vfs: self.place.vfs().into(), ..Options::default() };
+        let io = Arc::new(self.place.disk.clone());
+        let inspected = inspect_on(Path::new("/store"), at_rest, &options, io, &mut findings);
+        Some(inspected.map(|_| findings))
     }
 
     fn has_keys(&self) -> bool {

@@ -15,7 +15,7 @@ use super::super::sealing::RootKey;
 use super::content::Content;
 use crate::format::header::{FileKind, HEADER_BYTES, HeaderFault, open_header, seal_header};
 use crate::format::piece::{PIECE_HEADER_BYTES, append_piece, open_piece};
-use crate::format::unknown_version;
+use crate::format::{corrupt, unknown_version};
 use crate::io::{Io, OpenMode, read_full, write_full};
 use coffer_core::storage::StorageError;
 use std::io::{self, ErrorKind};
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-const NAMES: [&str; 2] = ["keyring.a", "keyring.b"];
+pub(super) const NAMES: [&str; 2] = ["keyring.a", "keyring.b"];
 const BODY_PIECE: u8 = 1;
 /// No keyring is as large.
 const SLOT_BYTES_MAX: u64 = 16 << 20;
@@ -79,6 +79,23 @@ impl KeyringSlots {
             None => Ok(None),
             Some((path, fault)) => Err(refusal(path, fault)),
         }
+    }
+
+    /// What is wrong with each of the slots.
+    pub(super) fn verify(&self, root: &RootKey) -> Result<Vec<StorageError>, StorageError> {
+        let mut faults = Vec::new();
+        for name in NAMES {
+            let path = self.directory.join(name);
+            let found = match self.read(&path)? {
+                Some(mut slot) => match decode(&mut slot, root) {
+                    Ok(_) => continue,
+                    Err(fault) => fault.to_string(),
+                },
+                None => "no such file".to_owned(),
+            };
+            faults.push(corrupt(&path, 0, "a keyring", found));
+        }
+        Ok(faults)
     }
 
     fn read(&self, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StorageError> {

@@ -46,6 +46,9 @@ pub(super) struct NoHeader {
     pub(super) key_is_gone: bool,
 }
 
+/// One of the two copies of a header: what it says and its tag, or why it says nothing.
+pub(super) type HeaderCopy = Result<(LogHeader, Tag), NoHeader>;
+
 impl From<&str> for NoHeader {
     fn from(found: &str) -> Self {
         Self { found: found.into(), key_is_gone: false }
@@ -85,6 +88,14 @@ impl LogHeader {
         let (header, fields) = Self::decode_copy(copy(0), sealing, id)
             .or_else(|first| Self::decode_copy(copy(COPY_OFFSET), sealing, id).map_err(|_| first))?;
         Ok((fields, header.sealer, header.tag))
+    }
+
+    /// Both copies, with their offsets.
+    pub(super) fn copies(block: &[u8], sealing: &Sealing, id: u64) -> [(u64, HeaderCopy); 2] {
+        [0, COPY_OFFSET].map(|at| {
+            let copy = block.get(at..at + HEADER_BYTES).unwrap_or_default();
+            (at as u64, Self::decode_copy(copy, sealing, id).map(|(header, fields)| (fields, header.tag)))
+        })
     }
 
     fn decode_copy(block: &[u8], sealing: &Sealing, id: u64) -> Result<(Header, Self), NoHeader> {

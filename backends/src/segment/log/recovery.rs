@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A file of the log, with what the log held before it.
+#[derive(Clone)]
 pub(super) struct Held {
     pub(super) file: Arc<LogFile>,
     pub(super) header: LogHeader,
@@ -67,35 +68,51 @@ pub(super) fn recover(
 ) -> Result<Recovered, StorageError> {
     let mut files = BTreeMap::new();
     for &id in ids {
-        files.insert(id, open(directory, sealing, id)?);
+        // For writing, because it may be recycled.
+        files.insert(id, open(directory, sealing, id, OpenMode::Write)?);
     }
+    judge(directory, &files, newest_known, acked_known)
+}
+
+/// As [`recover`], of files that are open.
+pub(super) fn judge(
+    directory: &Directory,
+    files: &BTreeMap<u64, Candidate>,
+    newest_known: u64,
+    acked_known: u64,
+) -> Result<Recovered, StorageError> {
     let boot = files.values().filter_map(|file| file.held.as_ref().ok()).map(|held| held.header.boot).max();
-    let Some(last) = find_last(&files)? else {
+    let Some(last) = find_last(files)? else {
         return empty(directory, files, newest_known);
     };
     if last < newest_known {
         let path = directory.file_path(&file_name(newest_known, Suffix::Log));
         return Err(corrupt(&path, 0, "the newest log file", "nothing that belongs to the log"));
     }
-    let chain = chain_of(&files, last)?;
-    let mut recovered = replay(&files, &chain, acked_known)?;
-    check_purged(&recovered, &files, directory)?;
+    let chain = chain_of(files, last)?;
+    let mut recovered = replay(files, &chain, acked_known)?;
+    check_purged(&recovered, files, directory)?;
     recovered.boot = boot.unwrap_or(0);
     let unused = files.keys().filter(|id| !chain.contains(id));
     recovered.leftovers = unused.map(|id| file_name(*id, Suffix::Log)).collect();
     Ok(recovered)
 }
 
-struct Candidate {
+/// A file that may be one of the log.
+pub(super) struct Candidate {
     file: StoreFile,
     bytes: u64,
     id: u64,
-    held: Result<Held, NoHeader>,
+    pub(super) held: Result<Held, NoHeader>,
 }
 
-fn open(directory: &Directory, sealing: &Sealing, id: u64) -> Result<Candidate, StorageError> {
-    // For writing, because it may be recycled.
-    let file = directory.open(&file_name(id, Suffix::Log), OpenMode::Write)?;
+pub(super) fn open(
+    directory: &Directory,
+    sealing: &Sealing,
+    id: u64,
+    mode: OpenMode,
+) -> Result<Candidate, StorageError> {
+    let file = directory.open(&file_name(id, Suffix::Log), mode)?;
     let bytes = file.len()?;
     let mut block = vec![0; HEADER_BLOCK_BYTES];
     let found = file.read(&mut block, 0)?;
@@ -253,28 +270,28 @@ pub(super) fn apply(content: &mut Content<FrameAt>, frame: &TailFrame) -> Result
 }
 
 /// Reads the frames of a file in order.
-struct Frames<'a> {
+pub(super) struct Frames<'a> {
     held: &'a Held,
     /// Where the next frame stands.
-    offset: u64,
+    pub(super) offset: u64,
     /// The last frame read.
-    sequence: u64,
-    chain: Tag,
+    pub(super) sequence: u64,
+    pub(super) chain: Tag,
     /// What the last frame read says was acknowledged.
     acked: u64,
     /// Why there is no next frame.
-    fault: &'static str,
+    pub(super) fault: &'static str,
 }
 
 impl<'a> Frames<'a> {
-    fn new(held: &'a Held) -> Self {
+    pub(super) fn new(held: &'a Held) -> Self {
         let (sequence, chain) = (held.header.previous_sequence, held.file.header_tag);
         let offset = HEADER_BLOCK_BYTES as u64;
         Self { held, offset, sequence, chain, acked: sequence, fault: "" }
     }
 
     /// The next frame, or `None` where no intact frame of this log follows.
-    fn next(&mut self) -> Result<Option<TailFrame>, StorageError> {
+    pub(super) fn next(&mut self) -> Result<Option<TailFrame>, StorageError> {
         match self.read()? {
             Ok((header, body)) => {
                 let at = FrameAt {
@@ -369,7 +386,7 @@ fn check_purged(
 /// No file began: right for a store that was never used, and for nothing else.
 fn empty(
     directory: &Directory,
-    files: BTreeMap<u64, Candidate>,
+    files: &BTreeMap<u64, Candidate>,
     newest_known: u64,
 ) -> Result<Recovered, StorageError> {
     if newest_known != 0 {

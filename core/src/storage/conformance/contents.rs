@@ -8,7 +8,7 @@ use super::world::{FromSlice, Step};
 use super::{Make, generate, must};
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
-use crate::storage::{Checkpoint, Flush};
+use crate::storage::{Checkpoint, Findings, Flush};
 use bytes::Bytes;
 use rand::RngExt;
 use std::ops::ControlFlow;
@@ -199,7 +199,9 @@ pub fn records_are_read_while_they_are_reclaimed(make: Make<'_>, config: &SuiteC
                     let seen = must("scan", scan_all(&*store, 0, last));
                     let seen = seen.iter().filter(|record| keeps(&record.revision));
                     assert!(seen.eq(kept.iter().map(|record| &**record)), "a scan misses live records");
-                    must("verify", store.verify());
+                    let mut findings = Findings::default();
+                    must("verify", store.verify(&mut findings));
+                    assert_eq!(findings.count(), 0, "verify finds {:?}", findings.listed());
                 }
             });
             let _done = SetOnDrop(&done);

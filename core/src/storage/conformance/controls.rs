@@ -5,8 +5,9 @@ use super::{Make, SuiteConfig};
 use crate::record::Record;
 use crate::revision::Revision;
 use crate::storage::{
-    Checkpoint, DirectoryEntry, Flush, Log, LogEntry, LogId, LogOp, LogReader, LogState, MemoryDisk,
-    ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress, SnapshotSource, StorageError,
+    Checkpoint, DirectoryEntry, Finding, Flush, Inspector, Log, LogEntry, LogId, LogOp, LogReader, LogState,
+    MemoryDisk, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress, SnapshotSource,
+    StorageError,
 };
 use bytes::Bytes;
 use std::cell::Cell;
@@ -31,6 +32,8 @@ enum Flaw {
     ListsWithoutTombstones,
     ScansOneLess,
     VerifiesNothing,
+    VerifiesNoLog,
+    VerifiesToTheEnd,
     InstallsOnTop,
     KeepsHalfOfABrokenSnapshot,
     ServesDamage,
@@ -151,6 +154,10 @@ impl LogReader for FlawedReader {
         let bytes_max = if self.flaw == Flaw::IgnoresByteLimits { u64::MAX } else { bytes_max };
         self.inner.read(range, bytes_max, visit)
     }
+
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<(), StorageError> {
+        if self.flaw == Flaw::VerifiesNoLog { Ok(()) } else { self.inner.verify(inspector) }
+    }
 }
 
 struct FlawedRecords<R> {
@@ -259,12 +266,39 @@ impl<R: Records> Records for FlawedRecords<R> {
         }
     }
 
-    fn verify(&self) -> Result<u64, StorageError> {
-        if self.flaw == Flaw::VerifiesNothing { Ok(0) } else { self.inner.verify() }
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<u64, StorageError> {
+        match self.flaw {
+            Flaw::VerifiesNothing => Ok(0),
+            Flaw::VerifiesToTheEnd => self.inner.verify(&mut Restless(inspector)),
+            _ => self.inner.verify(inspector),
+        }
     }
 
     fn stats(&self) -> RecordsStats {
         self.inner.stats()
+    }
+}
+
+/// An inspector that cannot be ended.
+struct Restless<'a>(&'a mut dyn Inspector);
+
+impl Inspector for Restless<'_> {
+    fn is_alone(&self) -> bool {
+        self.0.is_alone()
+    }
+
+    fn expect(&mut self, bytes: u64) {
+        self.0.expect(bytes);
+    }
+
+    fn checked(&mut self, bytes: u64) -> ControlFlow<()> {
+        // Its answer is what is not heard.
+        let _ = self.0.checked(bytes);
+        ControlFlow::Continue(())
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.0.found(finding);
     }
 }
 
@@ -328,7 +362,9 @@ controls! {
     NeverReclaims: reclaim_gives_space_back;
     ListsWithoutTombstones: agrees_with_the_model awkward_records_are_kept;
     ScansOneLess: scans_cover_exactly_their_range;
-    VerifiesNothing: agrees_with_the_model damage_is_never_served;
+    VerifiesNothing: agrees_with_the_model damage_is_never_served a_sound_store_verifies;
+    VerifiesNoLog: a_sound_store_verifies;
+    VerifiesToTheEnd: a_verification_ends_when_it_is_told_to;
     InstallsOnTop: a_snapshot_replaces_everything agrees_with_the_model;
     KeepsHalfOfABrokenSnapshot: a_broken_snapshot_changes_nothing;
     ServesDamage: damage_is_never_served damage_after_a_crash_is_never_served;

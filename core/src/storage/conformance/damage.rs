@@ -5,7 +5,7 @@ use super::harness::{Harness, Opened};
 use super::model::{LogModel, RecordsModel, SeenLog, SeenRecords};
 use super::world::{World, run};
 use super::{Make, must};
-use crate::storage::{LogState, StorageError};
+use crate::storage::{Findings, LogState, StorageError};
 use rand::RngExt;
 
 /// Flips that each case tries, each on a store of its own.
@@ -54,6 +54,42 @@ pub(super) enum Finding {
 /// # Panics
 /// If the store shows something that was never true, or refuses without a file and a reason.
 pub(super) fn check_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
+    let verified = harness.verify_closed();
+    let finding = look_at_flipped(harness, world, crashed, place);
+    if let Some(verified) = verified {
+        check_verified(verified, finding, place);
+    }
+    finding
+}
+
+/// Compares what a verification of the closed store found with what its opening shows: what is refused was named before,
+/// with the file; and what shows the truth may at most be weakened.
+fn check_verified(verified: Result<Findings, StorageError>, finding: Finding, place: &str) {
+    let findings = match verified {
+        Ok(findings) => findings,
+        Err(error) => {
+            check_refusal(&error, place);
+            assert_eq!(finding, Finding::Refused, "with {place} flipped verify answers {error}");
+            return;
+        }
+    };
+    if let Some(damage) = findings.first_damage() {
+        check_refusal(damage, place);
+    }
+    match finding {
+        Finding::Refused => {
+            assert!(findings.damage() > 0, "with {place} flipped verify sees no damage: {findings:?}")
+        }
+        Finding::Truth | Finding::OlderRecords | Finding::Torn => assert_eq!(
+            findings.damage(),
+            0,
+            "with {place} flipped the store shows {finding:?}, and verify {:?}",
+            findings.listed()
+        ),
+    }
+}
+
+fn look_at_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
     let opened = match harness.open() {
         Ok(opened) => opened,
         Err(error) => {
@@ -86,9 +122,10 @@ fn check_records(opened: &Opened, world: &World, log: &LogState, place: &str) ->
         Ok(seen) => seen,
         Err(error) => {
             check_refusal(&error, place);
-            let verified = opened.records.verify();
+            let mut findings = Findings::default();
+            let verified = opened.records.verify(&mut findings);
             assert!(
-                verified.is_err(),
+                verified.is_err() || findings.damage() > 0,
                 "with {place} flipped reading fails ({error}) and verify sees nothing"
             );
             return Finding::Refused;

@@ -1,6 +1,6 @@
 //! What the test code of a backend gives to the suite: a medium that can be cut, broken and bent at will.
 
-use crate::storage::{Log, Records, StorageError};
+use crate::storage::{Findings, Log, Records, StorageError};
 use std::sync::Arc;
 
 /// Both halves of an open store.
@@ -72,6 +72,12 @@ pub trait Harness {
     /// Flips one bit, chosen by `seed`, somewhere in what is stored, while the store is closed. Returns where (for
     /// messages), or `None` if this medium has no bits.
     fn flip(&mut self, seed: u64) -> Option<String>;
+
+    /// Verifies the store as it lies on the medium, while it is closed, without changing anything. `None` if the backend
+    /// can do that only by opening it.
+    fn verify_closed(&mut self) -> Option<Result<Findings, StorageError>> {
+        None
+    }
 
     /// Whether the store is sealed with keys that can be exchanged.
     fn has_keys(&self) -> bool {

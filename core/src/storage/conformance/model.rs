@@ -3,8 +3,8 @@
 use crate::record::Record;
 use crate::revision::Revision;
 use crate::storage::{
-    Checkpoint, DirectoryEntry, HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, Records,
-    StorageError,
+    Checkpoint, DirectoryEntry, Findings, HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState,
+    Records, StorageError,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -97,6 +97,11 @@ impl SeenLog {
     /// Reads a log that was just opened.
     pub(super) fn of(log: &dyn Log) -> Result<Self, StorageError> {
         let seen = Self { state: log.state(), entries: read_all(&*log.reader())? };
+        let mut findings = Findings::default();
+        log.reader().verify(&mut findings)?;
+        if let Some(damage) = findings.first_damage() {
+            return Err(damage.clone());
+        }
         let last = seen.entries.last().map(|entry| entry.id).or(seen.state.purged);
         assert_eq!(last, seen.state.last, "the entries do not end where the log says");
         assert!(seen.state.committed <= seen.state.last, "committed lies behind the end: {:?}", seen.state);
@@ -196,7 +201,11 @@ impl SeenRecords {
             let bytes: usize = block.records.iter().map(Record::payload_bytes).sum();
             assert!(block.memory_bytes >= bytes, "a block takes {} bytes for {bytes}", block.memory_bytes);
         }
-        let verified = store.verify()?;
+        let mut findings = Findings::default();
+        let verified = store.verify(&mut findings)?;
+        if let Some(damage) = findings.first_damage() {
+            return Err(damage.clone());
+        }
         assert_eq!(verified, records.len() as u64, "records verified and scanned");
         Ok(Self { checkpoint: store.checkpoint(), records })
     }

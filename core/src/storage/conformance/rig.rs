@@ -130,6 +130,17 @@ impl Rig {
         self.opened = Some(must("reopen", reopen(&mut *self.harness, &mut self.world)));
     }
 
+    /// Closes, in order or by a power cut, looks at the closed store and opens it again.
+    #[track_caller]
+    pub(super) fn close_with(&mut self, crashes: bool, look: impl FnOnce(&mut dyn Harness)) {
+        self.close();
+        if crashes {
+            self.harness.crash(self.rng.random());
+        }
+        look(&mut *self.harness);
+        self.reopen();
+    }
+
     /// Cuts the power and opens again; everything acknowledged must be there.
     #[track_caller]
     pub(super) fn crash(&mut self) {

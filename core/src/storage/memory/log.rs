@@ -7,7 +7,8 @@ use super::faults::{Operation, Strike};
 use super::{Medium, Session};
 use crate::storage::conformance::{Fault, LogIo};
 use crate::storage::{
-    HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
+    Finding, HardState, Inspector, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress,
+    StorageError,
 };
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -180,6 +181,34 @@ impl LogReader for MemoryLogReader {
         }
         Ok(())
     }
+
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<(), StorageError> {
+        let mut entries: Vec<(u64, u64)> = Vec::new();
+        self.read(0..u64::MAX, u64::MAX, &mut |entry| {
+            entries.push((entry.id.index, entry_bytes(&entry)));
+            ControlFlow::Continue(())
+        })?;
+        inspector.expect(entries.iter().map(|(_, bytes)| bytes).sum());
+        let damaged = self.medium.log.read().damaged;
+        for (index, bytes) in entries {
+            if damaged == Some(index) {
+                inspector.found(Finding::Damage(damage_at(index)));
+            }
+            if inspector.checked(bytes).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damage_at(index: u64) -> StorageError {
+    StorageError::Corrupt {
+        path: PATH.into(),
+        offset: index,
+        expected: "the entry that was written".into(),
+        found: "damage".into(),
+    }
 }
 
 fn steps(ops: &[LogOp], committed: Option<LogId>) -> Vec<Step> {
@@ -200,12 +229,7 @@ impl LogImage {
     pub(super) fn recover(&mut self) -> Result<LogState, StorageError> {
         self.settle();
         if let Some(index) = self.damaged {
-            return Err(StorageError::Corrupt {
-                path: PATH.into(),
-                offset: index,
-                expected: "the entry that was written".into(),
-                found: "damage".into(),
-            });
+            return Err(damage_at(index));
         }
         self.hidden = self.durable.purged;
         Ok(self.durable.state())

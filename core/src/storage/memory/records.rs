@@ -10,8 +10,8 @@ use crate::record::Record;
 use crate::revision::Revision;
 use crate::storage::conformance::Fault;
 use crate::storage::{
-    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
-    SnapshotSource, StorageError,
+    Checking, Checkpoint, DirectoryEntry, Flush, Halt, Inspector, ReclaimProgress, RecordBlock, Records,
+    RecordsStats, RewriteProgress, SnapshotSource, StorageError, ended,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -124,6 +124,28 @@ impl MemoryRecords {
                 }
             }
             from = block.records.last().and_then(|last| successor(last.revision));
+        }
+        Ok(())
+    }
+}
+
+impl MemoryRecords {
+    /// Checks the blocks one by one; counts the records of those that are intact.
+    fn verify_blocks(&self, checking: &mut Checking<'_>, count: &mut u64) -> Result<(), Halt> {
+        let (generation, damaged) = self.generation()?;
+        checking.expect(generation.blocks.read().bytes());
+        let last = generation.blocks.read().last();
+        let mut from = Some(OLDEST);
+        while let Some(next) = from.filter(|next| Some(*next) <= last) {
+            self.session.check()?;
+            let Some(block) = generation.blocks.read().first_from(next).cloned() else { break };
+            let read = self.medium.faults.read("read", PATH).and_then(|()| check_undamaged(&block, damaged));
+            if checking.take(read)?.is_some() {
+                // A block that was rewritten meanwhile may reach back to what was counted.
+                *count += block.records.iter().filter(|record| record.revision >= next).count() as u64;
+            }
+            from = block.records.last().and_then(|last| successor(last.revision));
+            checking.checked(block.memory_bytes as u64)?;
         }
         Ok(())
     }
@@ -248,13 +270,10 @@ impl Records for MemoryRecords {
         self.commit(pending, &[Operation::Write, Operation::Sync, Operation::Rename, Operation::Sync])
     }
 
-    fn verify(&self) -> Result<u64, StorageError> {
+    fn verify(&self, inspector: &mut dyn Inspector) -> Result<u64, StorageError> {
+        let mut checking = Checking::new(inspector);
         let mut count = 0;
-        self.walk(OLDEST, &mut |_| {
-            count += 1;
-            ControlFlow::Continue(())
-        })?;
-        Ok(count)
+        ended(self.verify_blocks(&mut checking, &mut count)).map(|()| count)
     }
 
     fn stats(&self) -> RecordsStats {

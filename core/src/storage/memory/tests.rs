@@ -3,7 +3,7 @@ use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use crate::storage::conformance::{Fault, Harness, LogIo, Opened};
 use crate::storage::{
-    Checkpoint, EntryKind, Flush, Log, LogEntry, LogId, LogOp, Records, RecordsStats, StorageError,
+    Checkpoint, EntryKind, Findings, Flush, Log, LogEntry, LogId, LogOp, Records, RecordsStats, StorageError,
 };
 use bytes::Bytes;
 use std::ops::ControlFlow;
@@ -154,6 +154,8 @@ fn damage_is_told() {
     records.flush(Flush { records: &[put(2, Bytes::new())], checkpoint: &checkpoint(0) }).unwrap();
     drop((log, records));
     disk.damage(0).unwrap();
-    let result = disk.open().and_then(|(_, records)| records.verify());
-    assert!(matches!(result, Err(StorageError::Corrupt { .. })), "{result:?}");
+    let mut findings = Findings::default();
+    let result = disk.open().and_then(|(_, records)| records.verify(&mut findings));
+    let told = matches!(result, Err(StorageError::Corrupt { .. })) || findings.damage() == 1;
+    assert!(told, "{result:?} {findings:?}");
 }

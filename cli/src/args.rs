@@ -91,6 +91,9 @@ pub(crate) enum Command {
     /// Make a store of another backend, or with another key, from one that is closed
     #[command(after_help = CONVERT_HELP)]
     Convert(ConvertOptions),
+    /// Check every byte of a store that nobody has open, and change nothing
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyOptions),
     /// Work with the keys of sealed stores
     #[command(subcommand)]
     Key(KeyCommand),
@@ -168,6 +171,11 @@ const CONVERT_HELP: &str = "\
 Everything is copied, records, leases and log, and compared, HashKV included, before the new store gets its place: if \
 it differs, or anything else fails, nothing is left. SRC stays as it is. Both are the same member of the same cluster: \
 run one of them only. The flags --seal-… open SRC; the new store has the same key unless --new-… says otherwise.";
+
+const VERIFY_HELP: &str = "\
+Headers, checksums, tags, chains, the key index against the records, and whether all of it fits together. It goes on past \
+damage and names each file. Findings are `damage` (something is lost: exit code 5), `weakened` (one copy of two is \
+damaged) and `torn` (what a crash left, harmless). HashKV can be compared with other members and stores.";
 
 const EXPORT_HELP: &str = "\
 Each line is {\"key\":…,\"value\":…}, or {\"key_base64\":…,\"value_base64\":…} where one of them is not UTF-8.
@@ -449,6 +457,19 @@ pub(crate) struct ConvertOptions {
     /// The new store is not sealed
     #[arg(long)]
     pub(crate) new_unsealed: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyOptions {
+    /// The directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What it is to be kept in: segment or sqlite [default: what is there]
+    #[arg(long, value_name = "BACKEND")]
+    pub(crate) backend: Option<Backend>,
+    /// Show progress on standard error, even if that is no terminal
+    #[arg(long)]
+    pub(crate) progress: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod progress;
 mod stdin;
 mod txn;
 mod txn_grammar;
+pub(crate) mod verify;
 mod watch;
 
 use crate::args::{ClientCommand, Global, LeaseCommand};

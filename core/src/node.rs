@@ -32,6 +32,7 @@ mod quota;
 mod range;
 pub mod restore;
 mod snapshot_view;
+pub mod soundness;
 #[cfg(test)]
 mod tests;
 mod turns;

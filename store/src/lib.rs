@@ -77,6 +77,7 @@ mod restore;
 mod seal;
 mod txn;
 mod uri;
+mod verify;
 mod watch;
 
 pub use client::Client;
@@ -92,11 +93,13 @@ pub use restore::RestoredStore;
 pub use seal::{PassphraseText, Seal};
 pub use txn::{Compare, Field, Txn, TxnOp};
 pub use uri::{DEFAULT_PORT, Endpoint, Uri};
+pub use verify::{VerifyProgress, VerifyReport};
 pub use watch::{Event, EventKind, Update, Watch, WatchBuilder};
 
 pub use coffer_backends::Backend;
 pub use coffer_core::node::restore::{Audit, Restored};
 pub use coffer_core::request;
+pub use coffer_core::storage::{Finding, Findings};
 pub use coffer_core::{Error, ErrorGroup, KeyRange, KeyValue, LeaseId};
 pub use coffer_runtime::block_on;
 

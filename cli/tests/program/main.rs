@@ -18,4 +18,5 @@ mod seal;
 mod serve;
 mod support;
 mod txn;
+mod verify;
 mod watch;

@@ -3,7 +3,7 @@
 use super::NodeConfig;
 use crate::error::Error;
 use crate::state::{State, decode_batch, key_index};
-use crate::storage::{EntryKind, Log, Records};
+use crate::storage::{EntryKind, Log, LogId, LogState, Records};
 use std::ops::ControlFlow;
 
 /// Checks that the log goes on where the records end. Where a snapshot was installed and the log's purge was lost, it
@@ -11,21 +11,33 @@ use std::ops::ControlFlow;
 pub(super) fn join_log_and_records(log: &mut dyn Log, records: &dyn Records) -> Result<(), Error> {
     let applied = records.checkpoint().map(|checkpoint| checkpoint.applied);
     let state = log.state();
+    if let Some(wrong) = gap_between(&state, applied) {
+        return Err(Error::Corrupt(wrong));
+    }
+    match applied {
+        Some(applied) if !state.covers(Some(applied)) => Ok(log.purge(applied)?),
+        _ => Ok(()),
+    }
+}
+
+/// Why a log with this state cannot go on where the records end, if it cannot. Records that are ahead of it are right: a
+/// snapshot was installed.
+pub(super) fn gap_between(state: &LogState, applied: Option<LogId>) -> Option<String> {
     if state.covers(applied) {
-        return Ok(());
+        return None;
     }
     match applied {
         // Whoever installs a snapshot has saved its leader's term in the log before.
-        Some(applied) if state.hard_state.term < applied.term => Err(Error::Corrupt(format!(
+        Some(applied) if state.hard_state.term < applied.term => Some(format!(
             "the records end at {applied:?}, but the log has only seen term {}: it was lost, and with it may be \
              what was acknowledged",
             state.hard_state.term
-        ))),
-        Some(applied) if state.purged.is_none_or(|purged| purged < applied) => Ok(log.purge(applied)?),
-        _ => Err(Error::Corrupt(format!(
+        )),
+        Some(applied) if state.purged.is_none_or(|purged| purged < applied) => None,
+        _ => Some(format!(
             "the log begins after {:?}, but the records end at {applied:?}: what lies between is missing",
             state.purged
-        ))),
+        )),
     }
 }
 

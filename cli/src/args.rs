@@ -1,5 +1,6 @@
 //! The command line. Options bear etcdctl's names where the meaning is the same.
 
+use crate::byte_count;
 use crate::commands::completion::CompletionOptions;
 use crate::duration;
 use crate::output::Format;
@@ -91,7 +92,7 @@ pub(crate) enum Command {
     /// Make a store of another backend, or with another key, from one that is closed
     #[command(after_help = CONVERT_HELP)]
     Convert(ConvertOptions),
-    /// Check every byte of a store that nobody has open, and change nothing
+    /// Check every byte of a store, of a closed one or slowly of one that a daemon has open; nothing is changed
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyOptions),
     /// Work with the keys of sealed stores
@@ -470,6 +471,12 @@ pub(crate) struct VerifyOptions {
     /// Show progress on standard error, even if that is no terminal
     #[arg(long)]
     pub(crate) progress: bool,
+    /// Bytes that are read in a second [default: as the daemon has it, 8MiB; of a closed store as many as can be]
+    #[arg(long, value_name = "BYTES", value_parser = byte_count::parse)]
+    pub(crate) rate: Option<u64>,
+    /// End the verification that a daemon is at
+    #[arg(long, conflicts_with_all = ["rate", "progress", "backend"])]
+    pub(crate) cancel: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]

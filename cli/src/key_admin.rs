@@ -1,6 +1,6 @@
-//! How the keys of a store that a daemon has open are looked at and changed: a socket in the store's directory.
+//! How a store that a daemon has open is verified, and its keys are looked at and changed: a socket in its directory.
 //!
-//! The daemon of a sealed store listens on `admin.sock` in the data directory. Who may use it is decided by the file
+//! The daemon listens on `admin.sock` in the data directory. Who may use it is decided by the file
 //! system: the socket has mode 0600 in a directory that only its owner may enter, and callers must be the daemon's own user
 //! or root. Whoever passes that could read the key file and the daemon's memory as well.
 //!
@@ -8,7 +8,8 @@
 //! the daemon reads it or runs its program; only a passphrase that was typed travels itself.
 
 use crate::failure::{Exit, Failure};
-use coffer::{KeyState, KeysStatus, Seal, SlotId, StoreKeys};
+use coffer::{Finding, KeyState, KeysStatus, Seal, SlotId, StoreKeys};
+use coffer_core::node::{Node, ScrubState, ScrubStatus};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Permissions};
@@ -35,10 +36,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[serde(tag = "operation", rename_all = "kebab-case")]
 pub(crate) enum Request {
     Status,
-    Add { key: NewKey, label: String },
-    Remove { slot: u32 },
-    RotateKek { slot: Option<u32>, key: NewKey },
-    RotateData { rewrite: bool },
+    Add {
+        key: NewKey,
+        label: String,
+    },
+    Remove {
+        slot: u32,
+    },
+    RotateKek {
+        slot: Option<u32>,
+        key: NewKey,
+    },
+    RotateData {
+        rewrite: bool,
+    },
+    /// Begins a scrub, or joins the one that is under way.
+    Scrub {
+        rate_bytes: Option<u64>,
+    },
+    ScrubStatus,
+    ScrubCancel,
 }
 
 /// A new key, as it is named to a daemon.
@@ -68,11 +85,100 @@ pub(crate) enum Answer {
     Slot(u32),
     /// The new data key.
     DataKey(u32),
+    Scrub(Box<Scrub>),
     Done,
     Failed {
         message: String,
         exit: u8,
     },
+}
+
+/// How far a scrub is, or what it found.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Scrub {
+    pub(crate) number: u64,
+    pub(crate) state: State,
+    pub(crate) records: u64,
+    pub(crate) checked_bytes: u64,
+    pub(crate) expected_bytes: u64,
+    pub(crate) damage: u64,
+    pub(crate) weakened: u64,
+    pub(crate) torn: u64,
+    pub(crate) findings: Vec<Found>,
+}
+
+/// What became of a scrub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum State {
+    Never,
+    Running,
+    Done,
+    Canceled,
+    Failed,
+}
+
+/// What was found, as it is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Found {
+    pub(crate) kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offset: Option<u64>,
+    pub(crate) what: String,
+}
+
+impl From<&Finding> for Found {
+    fn from(finding: &Finding) -> Self {
+        let kind = match finding {
+            Finding::Damage(_) => "damage",
+            Finding::Weakened(_) => "weakened",
+            Finding::Torn { .. } => "torn",
+        };
+        Self {
+            kind: kind.into(),
+            path: finding.path().map(Path::to_owned),
+            offset: finding.offset(),
+            what: finding.what(),
+        }
+    }
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: ", self.kind)?;
+        if let Some(path) = &self.path {
+            write!(f, "{}", path.display())?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl From<ScrubStatus> for Scrub {
+    fn from(status: ScrubStatus) -> Self {
+        let findings = &status.findings;
+        Self {
+            number: status.number,
+            state: match status.state {
+                ScrubState::Never => State::Never,
+                ScrubState::Running => State::Running,
+                ScrubState::Done => State::Done,
+                ScrubState::Canceled => State::Canceled,
+                ScrubState::Failed => State::Failed,
+            },
+            records: status.records,
+            checked_bytes: findings.checked_bytes(),
+            expected_bytes: findings.expected_bytes(),
+            damage: findings.damage(),
+            weakened: findings.weakened(),
+            torn: findings.torn(),
+            findings: findings.listed().iter().map(Found::from).collect(),
+        }
+    }
 }
 
 /// The keys of a store.
@@ -184,7 +290,30 @@ impl NewKey {
     }
 }
 
-/// Does what is asked for.
+/// What a daemon is asked about.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) node: Node,
+    /// The keys, if the store is sealed.
+    pub(crate) keys: Option<StoreKeys>,
+}
+
+impl Served {
+    fn answer(&self, request: &Request) -> Result<Answer, Failure> {
+        let status = match request {
+            Request::Scrub { rate_bytes } => self.node.scrub(*rate_bytes)?,
+            Request::ScrubStatus => self.node.scrub_status(),
+            Request::ScrubCancel => self.node.cancel_scrub(),
+            request => match &self.keys {
+                Some(keys) => return carry_out(keys, request),
+                None => return Err(Failure::new(Exit::Failed, "the store is not sealed: it has no keys")),
+            },
+        };
+        Ok(Answer::Scrub(Box::new(status.into())))
+    }
+}
+
+/// Does what is asked for with keys.
 pub(crate) fn carry_out(keys: &StoreKeys, request: &Request) -> Result<Answer, Failure> {
     Ok(match request {
         Request::Status => Answer::Status(keys.status().into()),
@@ -195,6 +324,9 @@ pub(crate) fn carry_out(keys: &StoreKeys, request: &Request) -> Result<Answer, F
         }
         Request::RotateKek { slot, key } => Answer::Slot(keys.rotate_kek(slot.map(SlotId), &key.seal()?)?.0),
         Request::RotateData { rewrite } => Answer::DataKey(keys.rotate_data(*rewrite)?),
+        Request::Scrub { .. } | Request::ScrubStatus | Request::ScrubCancel => {
+            return Err(Failure::usage("this is no request about keys"));
+        }
     })
 }
 
@@ -208,7 +340,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens in the directory of a store that this process has open.
-    pub(crate) fn start(directory: &Path, keys: StoreKeys) -> io::Result<Self> {
+    pub(crate) fn start(directory: &Path, served: Served) -> io::Result<Self> {
         let path = directory.join(SOCKET);
         // Of an earlier process: the lock of the store is ours.
         match fs::remove_file(&path) {
@@ -220,13 +352,13 @@ impl Server {
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let ends = Arc::new(AtomicBool::new(false));
         let seen = ends.clone();
-        let thread = thread::Builder::new().name("key admin".into()).spawn(move || {
+        let thread = thread::Builder::new().name("admin".into()).spawn(move || {
             for stream in listener.incoming() {
                 if seen.load(Ordering::Acquire) {
                     break;
                 }
-                if let Err(error) = stream.and_then(|stream| serve(&keys, stream)) {
-                    tracing::warn!(%error, "a request about keys was not answered");
+                if let Err(error) = stream.and_then(|stream| serve(&served, stream)) {
+                    tracing::warn!(%error, "a request of an administrator was not answered");
                 }
             }
         })?;
@@ -250,7 +382,7 @@ impl Drop for Server {
 }
 
 /// Answers one request.
-fn serve(keys: &StoreKeys, stream: UnixStream) -> io::Result<()> {
+fn serve(served: &Served, stream: UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let caller = rustix::net::sockopt::socket_peercred(&stream)?.uid;
@@ -265,11 +397,11 @@ fn serve(keys: &StoreKeys, stream: UnixStream) -> io::Result<()> {
     }
     let answer = match serde_json::from_str(&line) {
         Ok(request) => {
-            let answer = carry_out(keys, &request);
+            let answer = served.answer(&request);
             tell(&request, &answer);
             answer
         }
-        Err(_) => Err(Failure::usage("this is no request about keys")),
+        Err(_) => Err(Failure::usage("this is no request that is known")),
     };
     let answer = answer.unwrap_or_else(|failure| Answer::Failed {
         message: failure.to_string(),
@@ -283,7 +415,9 @@ fn serve(keys: &StoreKeys, stream: UnixStream) -> io::Result<()> {
 /// Notes a change in the log.
 fn tell(request: &Request, answer: &Result<Answer, Failure>) {
     let what = match request {
-        Request::Status => return,
+        Request::Status | Request::ScrubStatus => return,
+        Request::Scrub { .. } => return tracing::info!("a scrub was asked for"),
+        Request::ScrubCancel => return tracing::info!("the scrub is to end"),
         Request::Add { .. } => "a key that opens the store was added",
         Request::Remove { .. } => "a key that opened the store was removed",
         Request::RotateKek { .. } => "a key that opens the store was replaced",

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod byte_count;
 mod commands;
 mod connection;
 mod duration;

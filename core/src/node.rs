@@ -8,6 +8,7 @@
 //! | watch | [`crate::watch`] |
 //! | records | flush, purge, prune, reclaim, hashing |
 //! | leases | expiry and checkpoints, while this node leads |
+//! | scrub | verification of what is stored, slowly; there from the first scrub on |
 //!
 //! # Invariants
 //! - An acknowledged write is durable on a quorum and applied here.
@@ -31,6 +32,7 @@ mod proposals;
 mod quota;
 mod range;
 pub mod restore;
+mod scrub;
 mod snapshot_view;
 pub mod soundness;
 #[cfg(test)]
@@ -42,6 +44,7 @@ mod values;
 pub use config::NodeConfig;
 pub use counters::NodeMetrics;
 pub use pages::{Pages, RANGE_BYTES_MAX};
+pub use scrub::{SCRUB_RATE_BYTES, ScrubCounts, ScrubState, ScrubStatus};
 pub use snapshot_view::SnapshotView;
 
 use crate::consensus::{Consensus, ConsensusConfig};
@@ -64,6 +67,7 @@ use maintenance::Maintenance;
 use parking_lot::Mutex;
 use proposals::{Answered, Proposals};
 use quota::Quota;
+use scrub::Scrubber;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +93,7 @@ struct Inner {
     hub: Arc<WatchHub>,
     leases: Arc<LeaseKeeper>,
     maintenance: Arc<Maintenance>,
+    scrubber: Arc<Scrubber>,
     counters: Arc<Counters>,
     failure: Arc<Failure>,
     stopping: Mutex<bool>,
@@ -163,6 +168,13 @@ impl Node {
             counters: Arc::clone(&counters),
             unflushed_bytes_hard: config.unflushed_bytes_hard(),
         };
+        let scrubber = Scrubber::new(
+            log.reader(),
+            Arc::clone(&values),
+            Arc::clone(&failure),
+            config.scrub_interval,
+            config.scrub_rate_bytes,
+        );
         let started = Consensus::start(consensus_config(&config), log, Box::new(machine));
         let consensus = match started {
             Ok(consensus) => Arc::new(consensus),
@@ -183,6 +195,7 @@ impl Node {
             hub,
             leases,
             maintenance,
+            scrubber,
             counters,
             failure,
             stopping: Mutex::new(false),
@@ -250,6 +263,26 @@ impl Node {
     /// at the start anyway.
     pub fn rewrite(&self) {
         self.inner.maintenance.rewrite_requested();
+    }
+
+    /// Begins to verify everything that is stored, slowly and beside everything else; or joins the scrub that is under
+    /// way. `rate_bytes` are read in a second, by default as the node is configured. If damage is found the scrub goes on
+    /// to its end, and then the node stops.
+    ///
+    /// # Errors
+    /// The node has stopped, or the system has no thread to give.
+    pub fn scrub(&self, rate_bytes: Option<u64>) -> Result<ScrubStatus, Error> {
+        self.inner.scrubber.begin(rate_bytes)
+    }
+
+    /// How far the scrub is, or what the last one found.
+    pub fn scrub_status(&self) -> ScrubStatus {
+        self.inner.scrubber.look()
+    }
+
+    /// Ends the scrub that is under way. Returns how far it is; it ends a moment later.
+    pub fn cancel_scrub(&self) -> ScrubStatus {
+        self.inner.scrubber.cancel()
     }
 
     /// Creates a lease.
@@ -554,7 +587,8 @@ impl Inner {
         self.consensus.on_leadership(Box::new(move |term| leases.leadership(term)));
         self.proposals.connect(Arc::clone(&self.consensus));
         self.maintenance.start(Arc::clone(&self.state), Arc::clone(&self.consensus))?;
-        self.leases.start(Arc::clone(&self.failure))
+        self.leases.start(Arc::clone(&self.failure))?;
+        self.scrubber.start()
     }
 
     fn shutdown(&self) {
@@ -567,6 +601,7 @@ impl Inner {
             self.proposals.drain(self.config.election_timeout * 2);
         }
         self.leases.stop(Error::Stopped);
+        self.scrubber.stop();
         self.maintenance.stop();
         self.consensus.shutdown();
         self.failure.set(Error::Stopped);

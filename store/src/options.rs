@@ -25,6 +25,8 @@ pub struct Options {
     pub(crate) txn_ops_max: usize,
     pub(crate) quota_bytes: u64,
     pub(crate) watch_progress_interval: Duration,
+    pub(crate) scrub_interval: Duration,
+    pub(crate) scrub_rate_bytes: u64,
 }
 
 impl Default for Options {
@@ -41,6 +43,8 @@ impl Default for Options {
             txn_ops_max: node.txn_ops_max,
             quota_bytes: node.quota_bytes,
             watch_progress_interval: node.watch_progress_interval,
+            scrub_interval: node.scrub_interval,
+            scrub_rate_bytes: node.scrub_rate_bytes,
         }
     }
 }
@@ -111,6 +115,19 @@ impl Options {
         self
     }
 
+    /// Stores in this process: how often everything that is stored is verified in the background; zero for never. What
+    /// is damaged is named in the log, and stops the store as a read that meets it does. Default: never.
+    pub fn scrub_interval(mut self, interval: Duration) -> Self {
+        self.scrub_interval = interval;
+        self
+    }
+
+    /// Stores in this process: bytes that such a verification reads in a second. Default: 8 MiB.
+    pub fn scrub_rate_bytes(mut self, bytes: u64) -> Self {
+        self.scrub_rate_bytes = bytes;
+        self
+    }
+
     /// Opens the store at `uri`.
     ///
     /// A store in this process is ready when this returns, a remote one is connected to; later it connects again, to
@@ -167,6 +184,8 @@ impl Options {
             txn_ops_max: self.txn_ops_max,
             quota_bytes: self.quota_bytes,
             watch_progress_interval: self.watch_progress_interval,
+            scrub_interval: self.scrub_interval,
+            scrub_rate_bytes: self.scrub_rate_bytes,
             ..NodeConfig::default()
         }
     }

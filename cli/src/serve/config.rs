@@ -69,6 +69,12 @@ pub(crate) struct Partial {
     /// [default: 0]
     #[arg(long, env = "COFFER_AUTO_COMPACTION_RETENTION", value_name = "LENGTH")]
     pub(crate) auto_compaction_retention: Option<String>,
+    /// How often everything that is stored is verified in the background; 0 for never [default: 168h, a week]
+    #[arg(long, env = "COFFER_SCRUB_INTERVAL", value_name = "DURATION")]
+    pub(crate) scrub_interval: Option<String>,
+    /// Bytes that such a verification reads in a second [default: 8MiB]
+    #[arg(long, env = "COFFER_SCRUB_RATE", value_name = "BYTES")]
+    pub(crate) scrub_rate: Option<String>,
     /// What is logged to standard error [default: info]
     #[arg(long, env = "COFFER_LOG_LEVEL", value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
@@ -79,7 +85,7 @@ pub(crate) struct Partial {
 }
 
 /// The keys of a file: the fields of [`Partial`].
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 20] = [
     "name",
     "data-dir",
     "backend",
@@ -92,6 +98,8 @@ const KEYS: [&str; 18] = [
     "watch-progress-notify-interval",
     "auto-compaction-mode",
     "auto-compaction-retention",
+    "scrub-interval",
+    "scrub-rate",
     "log-level",
     SealKeys::NAMES[0],
     SealKeys::NAMES[1],
@@ -142,6 +150,8 @@ impl Partial {
                 .or(fallback.watch_progress_notify_interval),
             auto_compaction_mode: self.auto_compaction_mode.or(fallback.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.or(fallback.auto_compaction_retention),
+            scrub_interval: self.scrub_interval.or(fallback.scrub_interval),
+            scrub_rate: self.scrub_rate.or(fallback.scrub_rate),
             log_level: self.log_level.or(fallback.log_level),
             // Only a file has them here.
             seal: fallback.seal,

@@ -8,7 +8,7 @@ use super::data_dir;
 use super::plan::Plan;
 use super::surfaces::Surfaces;
 use crate::failure::{Exit, Failure};
-use crate::key_admin;
+use crate::key_admin::{self, Served};
 use coffer::request::Header;
 use coffer::{Error, ErrorGroup, OpenStore, Uri};
 use coffer_core::node::Node;
@@ -45,13 +45,15 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
     let uri = Uri::File { dir: plan.data_dir.clone(), backend: None, seal: None };
     let OpenStore { node, keys } = plan.options.open_store(&uri).await?;
     tell_how_it_is_kept(plan, &node).await;
-    let key_admin = keys.and_then(|keys| match key_admin::Server::start(&plan.data_dir, keys) {
+    let served = Served { node: node.clone(), keys };
+    let admin = match key_admin::Server::start(&plan.data_dir, served) {
         Ok(server) => Some(server),
         Err(error) => {
-            tracing::warn!(%error, "the keys of the store cannot be changed while it is open");
+            let advice = "keys cannot be changed and the store not be verified while it is open";
+            tracing::warn!(%error, "there is no admin socket: {advice}");
             None
         }
-    });
+    };
     let ended = match Surfaces::start(plan, &node) {
         Ok(surfaces) => {
             let ready = Ready {
@@ -69,7 +71,7 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
         }
         Err(failure) => Err(failure),
     };
-    drop(key_admin);
+    drop(admin);
     node.shutdown();
     ended
 }

@@ -3,6 +3,7 @@
 use super::compaction::AutoCompaction;
 use super::config::{LogLevel, Partial, ServeOptions};
 use super::plan::{Listen, Plan, Surface};
+use crate::byte_count;
 use crate::duration;
 use crate::etcd::urls;
 use crate::failure::Failure;
@@ -63,11 +64,18 @@ impl Settings {
             given.auto_compaction_mode.as_deref().unwrap_or("periodic"),
             given.auto_compaction_retention.as_deref().unwrap_or("0"),
         )?;
+        let interval = given.scrub_interval.as_deref().unwrap_or(SCRUB_INTERVAL);
+        let interval = duration::parse(interval).map_err(|reason| format!("scrub-interval: {reason}"))?;
+        let mut options = limits.options().scrub_interval(interval);
+        if let Some(rate) = &given.scrub_rate {
+            let rate = byte_count::parse(rate).map_err(|reason| format!("scrub-rate: {reason}"))?;
+            options = options.scrub_rate_bytes(rate);
+        }
         let plan = Plan {
             data_dir,
             options: match given.backend {
-                Some(backend) => limits.options().backend(backend),
-                None => limits.options(),
+                Some(backend) => options.backend(backend),
+                None => options,
             },
             listen,
             rpc: coffer_rpc::server::ServerConfig {
@@ -85,6 +93,9 @@ impl Settings {
         Ok(Self { plan, log_level: given.log_level.unwrap_or_default() })
     }
 }
+
+/// How often everything is verified unless somebody says otherwise.
+const SCRUB_INTERVAL: &str = "168h";
 
 /// Limits and intervals that both programs have.
 #[derive(Clone, Copy, Debug)]
@@ -271,6 +282,8 @@ mod tests {
             ),
             (Partial { watch_progress_notify_interval: Some("1ms".into()), ..none() }, "at least 100ms"),
             (Partial { data_dir: Some("".into()), ..none() }, "data-dir is empty"),
+            (Partial { scrub_interval: Some("often".into()), ..none() }, "scrub-interval: `often` is no"),
+            (Partial { scrub_rate: Some("8 bits".into()), ..none() }, "scrub-rate: `8 bits` is no"),
             (Partial { auto_compaction_mode: Some("now".into()), ..none() }, "unknown auto-compaction-mode"),
             (listen("ftp://a:1"), "must begin with coffer://, unix:// or http://"),
             (listen("http://a"), "does not have the form \"host:port\""),

@@ -1,13 +1,19 @@
-//! `verify` of closed stores, through the program: nothing is changed, damage is named, and the exit codes.
+//! `verify` through the program, of closed stores and of those that a daemon has open: nothing is changed, damage is
+//! named, and the exit codes.
 
 use crate::support::{Daemon, Ran, bare_program, key_file, output_of, program, run, run_with};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use tempfile::TempDir;
 
 const BACKENDS: [&str; 2] = ["segment", "sqlite"];
@@ -166,6 +172,8 @@ fn what_is_not_there_or_does_not_open_is_refused() {
     let home = TempDir::new().expect("a directory");
     let dir = home.path().join("store");
     let daemon = Daemon::start(&dir);
+    // As a store is that a program has open which is no daemon.
+    fs::remove_file(dir.join("admin.sock")).expect("the daemon listens");
     verify(&dir, &[]).fails(1, "is in use by process");
     assert_eq!(daemon.stop(Signal::TERM).0, Some(0));
     verify(&home.path().join("nothing"), &[]).fails(1, "nothing");
@@ -188,4 +196,127 @@ fn progress_is_told_if_it_is_asked_for() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.lines().all(|line| line.starts_with("verified ")), "{}", ran.stderr);
     assert!(!ran.stderr.is_empty());
+}
+
+/// A daemon on a store that was filled and closed before, so that it has files of every kind.
+fn reopened(home: &TempDir, backend: &str) -> (PathBuf, Daemon) {
+    let dir = store(home, backend, false);
+    let daemon = Daemon::start_on(&dir, backend);
+    (dir, daemon)
+}
+
+#[test]
+fn a_store_in_use_is_verified_while_it_is_written() {
+    let home = TempDir::new().expect("a directory");
+    for backend in BACKENDS {
+        let (dir, daemon) = reopened(&home, backend);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut round = 0;
+                while !done.load(Ordering::Acquire) {
+                    round += 1;
+                    let mut lines = String::new();
+                    for number in 0..200 {
+                        let value = "w".repeat(number * 13 % 2_000);
+                        writeln!(lines, "{{\"key\":\"load/{number:03}\",\"value\":\"{round}{value}\"}}")
+                            .expect("a string takes everything");
+                    }
+                    let import = run_with(["--endpoints", &daemon.endpoint, "import"], lines.as_bytes());
+                    assert_eq!(import.code, 0, "{}", import.stderr);
+                    if round % 4 == 0 {
+                        let hash = run(["--endpoints", &daemon.endpoint, "-w", "json", "hashkv"]).json();
+                        let revision = hash[0]["HashKV"]["hash_revision"].to_string();
+                        run(["--endpoints", &daemon.endpoint, "compact", &revision, "--physical"]).ok();
+                    }
+                }
+            });
+            for rate in ["1MiB", "1GiB", "1GiB"] {
+                let report = verify(&dir, &["--rate", rate, "-w", "json"]).json();
+                assert_eq!((&report["online"], &report["sound"]), (&true.into(), &true.into()), "{report}");
+                assert_eq!(report["findings"], Value::Array(Vec::new()), "{report}");
+                assert!(report["checked_bytes"].as_u64().is_some_and(|bytes| bytes > 100_000), "{report}");
+            }
+            done.store(true, Ordering::Release);
+        });
+        let text = verify(&dir, &["--rate", "1GiB"]).ok();
+        assert!(text.starts_with("sound: "), "{text}");
+        assert_eq!(daemon.stop(Signal::TERM).0, Some(0));
+        assert_eq!(verify(&dir, &[]).code, 0);
+    }
+}
+
+#[test]
+fn a_verification_of_a_store_in_use_can_be_ended() {
+    let home = TempDir::new().expect("a directory");
+    let (dir, daemon) = reopened(&home, "segment");
+    // The first line is there once it waits, and listens to signals.
+    let begin = || {
+        let mut command = program();
+        command.args(["verify", "--rate", "1", "--progress", "--data-dir"]).arg(&dir);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("readable");
+        assert!(line.starts_with("verified "), "{line}");
+        (child, stderr)
+    };
+    let ends = |(mut child, mut stderr): (Child, BufReader<ChildStderr>)| {
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).expect("readable");
+        assert_eq!(child.wait().expect("it ends").code(), Some(1), "{rest}");
+        assert!(rest.contains("was ended before everything was looked at"), "{rest}");
+    };
+    let waiting = begin();
+    assert!(verify(&dir, &["--cancel"]).ok().contains("the verification ends"));
+    ends(waiting);
+    let waiting = begin();
+    kill_process(Pid::from_child(&waiting.0), Signal::INT).expect("it runs");
+    ends(waiting);
+    assert!(verify(&dir, &["--cancel"]).ok().contains("no verification"));
+    assert_eq!(verify(&dir, &["--rate", "1GiB"]).code, 0, "the daemon goes on");
+    assert_eq!(daemon.stop(Signal::TERM).0, Some(0));
+    verify(&dir, &["--cancel"]).fails(3, "no daemon has");
+}
+
+#[test]
+fn damage_that_a_daemon_finds_is_named_and_ends_it() {
+    let home = TempDir::new().expect("a directory");
+    for backend in BACKENDS {
+        let (dir, mut daemon) = reopened(&home, backend);
+        let file = if backend == "segment" { newest(&dir, "records") } else { dir.join("state.db") };
+        let bytes = fs::read(&file).expect("readable");
+        let (first, step) = match backend {
+            "segment" => (5000.min(bytes.len() / 2), bytes.len()),
+            // The middle of pages whose rows are long; the first ones hold what is read at every turn.
+            _ => (8192 * 8 + 4000, 8192),
+        };
+        let written = fs::OpenOptions::new().write(true).open(&file).expect("writable");
+        for at in (first..bytes.len()).step_by(step) {
+            written.write_all_at(&[bytes[at] ^ 1], at as u64).expect("written");
+        }
+        let ran = verify(&dir, &["--rate", "1GiB", "-w", "json"]);
+        assert_eq!(ran.code, 5, "{backend}: {}", ran.stderr);
+        assert!(ran.stderr.contains("the daemon stops"), "{}", ran.stderr);
+        let report: Value = serde_json::from_slice(&ran.stdout).expect("JSON output");
+        let named = report["findings"].as_array().expect("a list");
+        assert!(named.iter().any(|found| found["path"] == *file.to_str().expect("UTF-8")), "{report}");
+        assert_eq!(daemon.wait(), Some(5), "{backend}");
+        assert_eq!(verify(&dir, &[]).code, 5, "{backend}");
+    }
+}
+
+#[test]
+fn a_store_in_the_clear_is_verified_while_it_is_in_use_as_well() {
+    let home = TempDir::new().expect("a directory");
+    let dir = home.path().join("store");
+    let mut command = bare_program();
+    command.args(["serve", "--unsealed", "--listen-client-urls", "coffer://127.0.0.1:0"]);
+    let daemon = Daemon::start_with(command.args(["--log-level", "error", "--data-dir"]).arg(&dir));
+    run(["--endpoints", &daemon.endpoint, "put", "key", "value"]).ok();
+    let keyless = |args: &[&str]| output_of(bare_program().args(args).arg("--data-dir").arg(&dir), b"");
+    assert!(keyless(&["verify"]).ok().starts_with("sound: "));
+    keyless(&["key", "status"]).fails(1, "no sealed store");
+    assert_eq!(daemon.stop(Signal::TERM).0, Some(0));
+    assert!(keyless(&["verify"]).ok().contains("in the clear"));
 }

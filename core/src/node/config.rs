@@ -36,6 +36,10 @@ pub struct NodeConfig {
     pub flush_bytes: usize,
     /// Records are flushed after this time, however few they are.
     pub flush_interval: Duration,
+    /// How often everything that is stored is verified by itself; zero for never.
+    pub scrub_interval: Duration,
+    /// Bytes that such a scrub reads in a second.
+    pub scrub_rate_bytes: u64,
     /// Memory for blocks read back from the record store.
     pub cache_bytes_max: usize,
 }
@@ -58,6 +62,8 @@ impl Default for NodeConfig {
             proposals_bytes_max: 64 << 20,
             flush_bytes: 16 << 20,
             flush_interval: Duration::from_secs(30),
+            scrub_interval: Duration::ZERO,
+            scrub_rate_bytes: super::SCRUB_RATE_BYTES,
             cache_bytes_max: 48 << 20,
         }
     }

@@ -3,7 +3,7 @@
 //! Counted where it happens: by callers, by the apply thread and by the maintenance thread. What the log brings at a
 //! start is counted as it is applied again.
 
-use super::Node;
+use super::{Node, ScrubCounts};
 use crate::metrics::{Counter, DISK_BOUNDS, Histogram, HistogramSnapshot};
 use crate::state::{Applied, Outcome};
 use crate::watch::WatchCounters;
@@ -226,6 +226,8 @@ pub struct NodeMetrics {
     pub records_compacted: u64,
     /// Seconds since 1970 at the end of the last compaction; 0 if there was none.
     pub last_compaction_s: u64,
+    /// Verifications of what is stored, while it is in use.
+    pub scrub: ScrubCounts,
     /// Watchers.
     pub watch: WatchCounters,
 }
@@ -276,6 +278,7 @@ impl Node {
             compaction: counters.compaction.snapshot(),
             records_compacted: counters.records_compacted.get(),
             last_compaction_s: counters.last_compaction_s.load(Ordering::Relaxed),
+            scrub: inner.scrubber.counts(),
             watch: inner.hub.counters(),
         }
     }

@@ -8,5 +8,6 @@ mod node_limits;
 mod node_metrics;
 mod node_restore;
 mod node_scale;
+mod node_scrub;
 #[cfg(test)]
 mod state;

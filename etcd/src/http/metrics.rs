@@ -279,4 +279,22 @@ fn own(page: &mut Page, node: &NodeMetrics) {
         node.unflushed_bytes,
     );
     page.gauge("coffer_leases", "Number of leases.", node.leases);
+    let scrub = node.scrub;
+    for (name, help, value) in [
+        ("coffer_scrubs_total", "Scrubs that looked at everything.", scrub.done),
+        ("coffer_scrub_bytes_total", "Bytes that scrubs read and judged.", scrub.checked_bytes),
+        ("coffer_scrub_damage_total", "Damage that scrubs found.", scrub.damage),
+        (
+            "coffer_scrub_weakened_total",
+            "Damaged copies that scrubs found, of which another one is whole.",
+            scrub.weakened,
+        ),
+    ] {
+        page.counter(name, help, value);
+    }
+    page.gauge(
+        "coffer_scrub_last_timestamp_seconds",
+        "The unix time at the end of the last scrub that looked at everything. Resets to 0 on start.",
+        scrub.last_s,
+    );
 }

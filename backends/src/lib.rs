@@ -6,7 +6,7 @@
 //! - [`io`]: the file seam, with the real file system and a simulated disk for crash and fault tests.
 //!
 //! What backends share stands beside them: `format` (numbers, headers, pieces), `groups` (what a log holds),
-//! `units` (records in immutable units), `place` (the directory and its lock), `poison`.
+//! `units` (records in immutable units), `snapshot` (one file that holds all of a store), `place` (the directory and its lock), `poison`.
 //!
 //! Backends know core's storage traits and nothing above them: no socket, no consensus, no other backend.
 #![deny(unsafe_code)]
@@ -23,9 +23,11 @@ mod place;
 mod poison;
 pub mod seal;
 pub mod segment;
+mod snapshot;
 pub mod sqlite;
 mod units;
 
 pub use backend::Backend;
 pub use inspect::{Inspected, inspect, inspect_on};
 pub use place::{Founding, Identity};
+pub use snapshot::{SnapshotReader, is_snapshot};

@@ -24,12 +24,13 @@ mod verify;
 use crate::place::StoreLock;
 use crate::poison::Poison;
 use crate::seal::SealedFile;
+use crate::snapshot;
 use codec::Line;
 use coffer_core::record::Record;
 use coffer_core::revision::Revision;
 use coffer_core::storage::{
     Checkpoint, DirectoryEntry, Flush, Inspector, ReclaimProgress, RecordBlock, Records, RecordsStats,
-    RewriteProgress, SnapshotSource, StorageError,
+    RewriteProgress, SnapshotSource, SnapshotWriter, StorageError,
 };
 use medium::Medium;
 use merge::merge;
@@ -453,5 +454,9 @@ impl<M: Medium> Records for UnitRecords<M> {
         }
         stats.disk_bytes = self.medium.disk_bytes(stats.disk_bytes);
         stats
+    }
+
+    fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        Ok(Box::new(snapshot::Writer::new(self.medium.sealing())?))
     }
 }

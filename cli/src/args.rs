@@ -98,6 +98,9 @@ pub(crate) enum Command {
     /// Work with the keys of sealed stores
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Save all of a store in one file, and make stores from such files
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Write a completion script for a shell
     Completion(CompletionOptions),
 }
@@ -477,6 +480,59 @@ pub(crate) struct VerifyOptions {
     /// End the verification that a daemon is at
     #[arg(long, conflicts_with_all = ["rate", "progress", "backend"])]
     pub(crate) cancel: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Save all of a store, at one revision, sealed as it is
+    #[command(after_help = SNAPSHOT_SAVE_HELP)]
+    Save {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Read all of a snapshot and show what is in it
+    Status {
+        /// What `snapshot save` wrote
+        file: PathBuf,
+    },
+    /// Make a new store from a snapshot
+    #[command(after_help = SNAPSHOT_RESTORE_HELP)]
+    Restore(SnapshotRestoreOptions),
+}
+
+const SNAPSHOT_SAVE_HELP: &str = "\
+The file opens with the keys of the store, as they are now, and needs nothing else. It holds keys, values, history since \
+the last compaction, and leases. What etcdctl saves from the same daemon is in the clear.";
+
+const SNAPSHOT_RESTORE_HELP: &str = "\
+The new store is the only member of a new cluster. The flags --seal-… open the snapshot and seal the new store; --new-… \
+names another key for the store. A snapshot of etcd is taken as well, as `coffer import-etcd` does.";
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SnapshotRestoreOptions {
+    /// What `snapshot save`, or `etcdctl snapshot save`, wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The directory of the new store: new or empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// How the new store is kept: segment or sqlite
+    #[arg(long, env = "COFFER_BACKEND", value_name = "BACKEND", default_value_t)]
+    pub(crate) backend: Backend,
+    /// How far the revision is raised above that of the snapshot, so that no client meets one twice
+    #[arg(long, value_name = "N", default_value_t)]
+    pub(crate) bump_revision: u64,
+    /// What lies before the revision of the new store counts as compacted: watchers from before learn that they missed it
+    #[arg(long)]
+    pub(crate) mark_compacted: bool,
+    /// Do not verify the checksum at the end of a file of etcd
+    #[arg(long)]
+    pub(crate) skip_hash_check: bool,
+    #[command(flatten)]
+    pub(crate) new_key: NewKeyFlags,
+    /// The new store is not sealed
+    #[arg(long)]
+    pub(crate) new_unsealed: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -11,6 +11,7 @@ mod lease;
 mod lines;
 mod maintenance;
 mod progress;
+pub(crate) mod snapshot;
 mod stdin;
 mod txn;
 mod txn_grammar;

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Convert(options) => commands::convert::run(&arguments.global, options),
         Command::ImportEtcd(options) => commands::import_etcd::run(&arguments.global, options),
         Command::Verify(options) => commands::verify::run(&arguments.global, &options),
+        Command::Snapshot(command) => commands::snapshot::run(&arguments.global, command),
         Command::Key(command) => commands::key::run(&arguments.global, command),
         Command::Client(command) => coffer::block_on(commands::run(arguments.global, command)),
     };

@@ -33,6 +33,7 @@ mod quota;
 mod range;
 pub mod restore;
 mod scrub;
+mod snapshot_file;
 mod snapshot_view;
 pub mod soundness;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use config::NodeConfig;
 pub use counters::NodeMetrics;
 pub use pages::{Pages, RANGE_BYTES_MAX};
 pub use scrub::{SCRUB_RATE_BYTES, ScrubCounts, ScrubState, ScrubStatus};
+pub use snapshot_file::SnapshotFile;
 pub use snapshot_view::SnapshotView;
 
 use crate::consensus::{Consensus, ConsensusConfig};

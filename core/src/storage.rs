@@ -34,6 +34,7 @@ mod error;
 mod log;
 mod memory;
 mod records;
+mod snapshot;
 mod verify;
 
 pub use error::StorageError;
@@ -43,4 +44,5 @@ pub use records::{
     Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
     SnapshotSource,
 };
+pub use snapshot::{SnapshotHead, SnapshotLease, SnapshotWriter};
 pub use verify::{Checking, FINDINGS_LISTED_MAX, Finding, Findings, Halt, Inspector, ended};

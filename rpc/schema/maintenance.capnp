@@ -6,6 +6,13 @@ using Types = import "types.capnp";
 interface Maintenance {
   status @0 StatusRequest -> StatusResult;
   hashKv @1 HashKvRequest -> HashKvResult;
+  snapshot @2 SnapshotRequest -> SnapshotResult;
+}
+
+# A snapshot file that is being made as it is asked for. Reclaiming is held back until it is released, or nothing of it is
+# asked for during a minute.
+interface SnapshotStream {
+  next @0 () -> SnapshotChunk;
 }
 
 interface Cluster {
@@ -48,6 +55,23 @@ struct HashKvResponse {
 }
 
 struct HashKvResult { union { ok @0 :HashKvResponse; err @1 :Types.Error; } }
+
+struct SnapshotRequest { deadlineMs @0 :UInt32; }
+
+struct SnapshotOpened {
+  clusterId @0 :UInt64;
+  memberId @1 :UInt64;
+  revision @2 :Int64;
+  compactRevision @3 :Int64;
+  appliedTerm @4 :UInt64;
+  appliedIndex @5 :UInt64;
+  createdS @6 :UInt64;
+  stream @7 :SnapshotStream;
+}
+
+struct SnapshotResult { union { ok @0 :SnapshotOpened; err @1 :Types.Error; } }
+
+struct SnapshotChunk { union { bytes @0 :Data; end @1 :Void; err @2 :Types.Error; } }
 
 struct ClusterInfo {
   header @0 :Types.Header;

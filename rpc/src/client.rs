@@ -18,12 +18,14 @@ mod connection;
 mod engine;
 mod keep_alive;
 mod range_stream;
+mod snapshot;
 mod thread;
 mod watch;
 
 pub use config::ClientConfig;
 pub use keep_alive::KeepAlive;
 pub use range_stream::RangeStream;
+pub use snapshot::Snapshot;
 pub use thread::ClientThread;
 pub use watch::WatchStream;
 
@@ -187,6 +189,12 @@ impl Client {
     /// What the member that answers says of itself.
     pub async fn status(&self) -> Result<StatusResponse, Error> {
         self.call(Kind::Read, call::status).await
+    }
+
+    /// Begins a snapshot file of everything that the member that answers holds now, sealed as its store is. Dropping it
+    /// stops the server.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        Snapshot::begin(self.clone()).await
     }
 
     /// A stream of watchers.

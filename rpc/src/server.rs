@@ -23,6 +23,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod pace;
+mod snapshot;
 mod stats;
 mod thread;
 mod watch;

@@ -2,12 +2,12 @@
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
-//! | 0 | 8 | magic: `COFFERLG` log, `COFFERRS` records, `COFFERMF` manifest, `COFFERKR` keyring, `COFFERSL` and `COFFERSS` SQLite |
+//! | 0 | 8 | magic: `COFFERLG` log, `COFFERRS` records, `COFFERMF` manifest, `COFFERKR` keyring, `COFFERSL` and `COFFERSS` SQLite, `COFFERSN` snapshot |
 //! | 8 | 4 | format version, 1 |
 //! | 12 | 4 | CRC-32C of bytes 0 to 12: the version can be trusted whatever the rest looks like |
 //! | 16 | 16 | store id |
 //! | 32 | 8 | file id (of a manifest or keyring: its generation) |
-//! | 40 | 1 | file kind: 1 log, 2 records, 3 manifest, 4 log in SQLite, 5 records in SQLite, 6 keyring |
+//! | 40 | 1 | file kind: 1 log, 2 records, 3 manifest, 4 log in SQLite, 5 records in SQLite, 6 keyring, 7 snapshot |
 //! | 41 | 1 | algorithm of [`crate::seal`] |
 //! | 42 | 2 | zero |
 //! | 44 | 4 | data-key id |
@@ -41,10 +41,11 @@ pub(crate) enum FileKind {
     SqliteLog = 4,
     SqliteState = 5,
     Keyring = 6,
+    Snapshot = 7,
 }
 
 impl FileKind {
-    fn magic(self) -> &'static [u8; 8] {
+    pub(crate) fn magic(self) -> &'static [u8; 8] {
         match self {
             Self::Log => b"COFFERLG",
             Self::Records => b"COFFERRS",
@@ -52,6 +53,7 @@ impl FileKind {
             Self::SqliteLog => b"COFFERSL",
             Self::SqliteState => b"COFFERSS",
             Self::Keyring => b"COFFERKR",
+            Self::Snapshot => b"COFFERSN",
         }
     }
 }
@@ -179,6 +181,7 @@ fn kind_of(stored: u8) -> FileKind {
         4 => FileKind::SqliteLog,
         5 => FileKind::SqliteState,
         6 => FileKind::Keyring,
+        7 => FileKind::Snapshot,
         _ => FileKind::Manifest,
     }
 }

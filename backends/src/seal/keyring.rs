@@ -10,7 +10,7 @@
 //!
 //! # Invariants
 //! - A data key is durable in both slots before anything is sealed with it.
-//! - A key is destroyed only when no [`Sealer`](super::Sealer) of it lives. A backend keeps the sealers of all files
+//! - A key is destroyed only when no [`Sealer`] of it lives. A backend keeps the sealers of all files
 //!   that it still needs, so no file loses its key. Sealers are made under the lock under which keys are destroyed.
 //! - Ids of data keys are never used twice.
 //! - After a write that failed nothing is written any more: it is unknown what the medium holds. The keys in memory
@@ -23,7 +23,9 @@
 mod content;
 mod slots;
 
+use super::file::SealedFile;
 use super::nonce::Generator;
+use super::sealer::Sealer;
 use super::sealing::RootKey;
 use super::secret::SecretKey;
 use crate::io::Io;
@@ -174,6 +176,16 @@ impl Keyring {
     /// The root key, to be wrapped anew.
     pub fn root(&self) -> &SecretKey {
         self.root.key()
+    }
+
+    /// The sealer of a file that the root key itself seals.
+    pub(super) fn sealer_of_root(&self, file: SealedFile) -> Sealer {
+        self.root.sealer(file)
+    }
+
+    /// The bytes of the store's key slots, which the keyring lies beside.
+    pub(super) fn copy_slots(&self) -> Result<Vec<u8>, StorageError> {
+        super::slots::Slots::copy(&*self.io, self.slots.directory())
     }
 
     /// What can be said of the keys.

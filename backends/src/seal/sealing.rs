@@ -36,7 +36,7 @@ impl RootKey {
     }
 
     /// The sealer of a file that the root key itself seals: the keyring.
-    pub(super) fn sealer(&self, file: SealedFile) -> Sealer {
+    pub(crate) fn sealer(&self, file: SealedFile) -> Sealer {
         Sealer::sealed(file, self.key.clone())
     }
 }
@@ -191,6 +191,27 @@ impl Sealing {
         keyring
             .with_active(|key| Sealer::sealed(file(Algorithm::Aes256Gcm, key.id), key))
             .ok_or_else(|| StorageError::Poisoned { reason: "the keyring has no active key".into() })
+    }
+
+    /// A sealer for a snapshot file, under the root key, and the key slots that open it: none if the store is in the clear.
+    ///
+    /// # Errors
+    /// The slots cannot be read; the system's generator failed.
+    pub(crate) fn sealer_for_snapshot(&self, kind: u8) -> Result<(Sealer, Vec<u8>), StorageError> {
+        let (salt, id) = (self.generator.draw()?, self.generator.draw()?);
+        let file = |algorithm| SealedFile {
+            store_id: self.store_id,
+            file_id: u64::from_le_bytes(id),
+            kind,
+            algorithm,
+            data_key_id: 0,
+            salt,
+        };
+        let Some(keyring) = self.keyring() else {
+            return Ok((Sealer::unsealed(file(Algorithm::Unsealed)), Vec::new()));
+        };
+        let slots = keyring.copy_slots()?;
+        Ok((keyring.sealer_of_root(file(Algorithm::Aes256Gcm)), slots))
     }
 
     /// The nonces of a new life of a file: one for each sealer that is made for a new file.

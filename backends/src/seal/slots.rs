@@ -31,7 +31,7 @@ use super::key_error::KeyError;
 use super::secret::SecretKey;
 use super::source::KeySource;
 use crate::format::corrupt;
-use crate::io::Io;
+use crate::io::{Io, RealIo};
 use coffer_core::storage::StorageError;
 use slot::{LABEL_BYTES_MAX, Slot, Unwrapped};
 use std::fmt;
@@ -114,6 +114,16 @@ impl Slots {
             Err(error @ StorageError::Corrupt { .. }) => Ok(Some(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// The slots of a store as another file holds a copy of them: to be unlocked, and not to be changed.
+    pub(crate) fn of_copy(bytes: &[u8], path: &Path) -> Result<Self, KeyError> {
+        Ok(Self { io: Arc::new(RealIo), path: path.to_owned(), table: Table::decode(bytes, path)? })
+    }
+
+    /// The bytes of the file, to be copied.
+    pub(crate) fn copy(io: &dyn Io, directory: &Path) -> Result<Vec<u8>, StorageError> {
+        replace::read(io, &directory.join(SLOTS_FILE))
     }
 
     /// The store that the slots belong to.

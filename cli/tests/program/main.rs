@@ -16,6 +16,7 @@ mod maintenance;
 mod real_etcd;
 mod seal;
 mod serve;
+mod snapshot;
 mod support;
 mod txn;
 mod verify;

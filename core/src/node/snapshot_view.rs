@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use crate::state::{LeaseInfo, ReadPin, StateReader};
-use crate::storage::{DirectoryEntry, LogId};
+use crate::storage::{DirectoryEntry, LogId, SnapshotWriter};
 use coffer_runtime::unblock;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -84,6 +84,12 @@ impl SnapshotView {
     /// All leases, ascending.
     pub fn leases(&self) -> &[(LeaseId, LeaseInfo)] {
         &self.leases
+    }
+
+    /// Begins a file of what the view shows.
+    pub(super) fn writer(&self) -> Result<Box<dyn SnapshotWriter>, Error> {
+        // Not a fault of the node: one that cannot make a snapshot goes on.
+        Ok(self.values.records().snapshot_writer()?)
     }
 
     /// A number for each record of the view, in revision order, that `of` makes from the key and what the directory

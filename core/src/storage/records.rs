@@ -1,6 +1,6 @@
 //! The durable records: every revision that has not been compacted away, and everything that is not revisioned.
 
-use super::{Inspector, LogId, StorageError};
+use super::{Inspector, LogId, SnapshotWriter, StorageError};
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use bytes::Bytes;
@@ -204,4 +204,10 @@ pub trait Records: Send + Sync + 'static {
 
     /// Sizes.
     fn stats(&self) -> RecordsStats;
+
+    /// Begins a snapshot file that is sealed as this store is.
+    ///
+    /// # Errors
+    /// This kind of store makes none; the system's generator failed.
+    fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError>;
 }

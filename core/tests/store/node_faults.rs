@@ -6,7 +6,7 @@ use coffer_core::storage::conformance::Fault;
 use coffer_core::storage::{
     Checkpoint, DirectoryEntry, Flush, Inspector, Log, LogId, LogOp, LogReader, LogState, MemoryDisk,
     MemoryLog, MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
-    SnapshotSource, StorageError,
+    SnapshotSource, SnapshotWriter, StorageError,
 };
 use coffer_core::watch::WatchRequest;
 use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
@@ -147,6 +147,10 @@ impl Records for GatedRecords {
     }
     fn stats(&self) -> RecordsStats {
         self.records.stats()
+    }
+
+    fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        self.records.snapshot_writer()
     }
 }
 

@@ -2,9 +2,12 @@
 
 use super::connection::{Answer, Connection};
 use crate::schema::kv_capnp::range_sink;
+use crate::schema::maintenance_capnp::snapshot_stream;
 use crate::schema::types_capnp;
 use crate::wire::{self, size};
+use bytes::Bytes;
 use coffer_core::request::*;
+use coffer_core::storage::SnapshotHead;
 use coffer_core::{Error, LeaseId};
 
 /// What the server says. Of replies that are too large to send only [`range`] knows another way to get them.
@@ -242,6 +245,39 @@ pub(super) fn hash_kv(to: &Connection, revision: i64, ms: u32) -> impl Answer<Ha
     async move {
         match promise.await?.get()?.which()? {
             Which::Ok(ok) => Ok(Ok(wire::maintenance::get_hash_kv(ok?)?)),
+            Which::Err(error) => refused(error),
+        }
+    }
+}
+
+/// What a snapshot says of itself, and where its bytes are to be had.
+pub(super) fn snapshot(
+    to: &Connection,
+    ms: u32,
+) -> impl Answer<(SnapshotHead, snapshot_stream::Client)> + use<> {
+    use crate::schema::maintenance_capnp::snapshot_result::Which;
+    let mut call = to.maintenance.snapshot_request();
+    call.get().set_deadline_ms(ms);
+    let promise = call.send().promise;
+    async move {
+        match promise.await?.get()?.which()? {
+            Which::Ok(ok) => {
+                let ok = ok?;
+                Ok(Ok((wire::maintenance::get_snapshot_head(ok), ok.get_stream()?)))
+            }
+            Which::Err(error) => refused(error),
+        }
+    }
+}
+
+/// The next bytes of a snapshot; none at its end.
+pub(super) fn snapshot_bytes(stream: &snapshot_stream::Client) -> impl Answer<Bytes> + use<> {
+    use crate::schema::maintenance_capnp::snapshot_chunk::Which;
+    let promise = stream.next_request().send().promise;
+    async move {
+        match promise.await?.get()?.which()? {
+            Which::Bytes(bytes) => Ok(Ok(Bytes::copy_from_slice(bytes?))),
+            Which::End(()) => Ok(Ok(Bytes::new())),
             Which::Err(error) => refused(error),
         }
     }

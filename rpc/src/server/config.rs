@@ -21,6 +21,10 @@ pub struct ServerConfig {
     pub watchers_max: usize,
     /// Range streams at a time.
     pub range_streams_max: usize,
+    /// Snapshots at a time.
+    pub snapshots_max: usize,
+    /// How long a snapshot may wait for its client to ask for more.
+    pub snapshot_timeout: Duration,
     /// Largest answer to `range`; larger ranges are streamed.
     pub reply_bytes_max: usize,
     /// Bytes that all connections of one thread may hold together: requests under way and unsent answers.
@@ -49,6 +53,8 @@ impl Default for ServerConfig {
             watch_streams_max: 1024,
             watchers_max: 100_000,
             range_streams_max: 8,
+            snapshots_max: 2,
+            snapshot_timeout: Duration::from_secs(60),
             reply_bytes_max: 16 << 20,
             thread_bytes_max: 256 << 20,
             limits: Limits::server(),

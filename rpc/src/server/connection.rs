@@ -34,6 +34,7 @@ pub(super) struct Counts {
     pub(super) watch_streams: Rc<Cell<usize>>,
     pub(super) watchers: Rc<Cell<usize>>,
     pub(super) range_streams: Rc<Cell<usize>>,
+    pub(super) snapshots: Rc<Cell<usize>>,
 }
 
 /// One of a limited kind, until dropped.

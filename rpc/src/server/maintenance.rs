@@ -1,6 +1,7 @@
-//! Status, hashes, members.
+//! Status, hashes, snapshots, members.
 
 use super::connection::Connection;
+use super::snapshot;
 use crate::schema::maintenance_capnp::{cluster, maintenance};
 use crate::wire;
 use std::rc::Rc;
@@ -39,6 +40,23 @@ impl maintenance::Server for Maintenance {
         let work = self.connection.thread.node.hash_kv(request.get_revision());
         match self.connection.read(request.get_deadline_ms(), work).await {
             Ok(hash) => wire::maintenance::put_hash_kv(&hash, results.get().init_ok()),
+            Err(error) => wire::error::put(&error, results.get().init_err()),
+        }
+        Ok(())
+    }
+
+    async fn snapshot(
+        self: Rc<Self>,
+        params: maintenance::SnapshotParams,
+        mut results: maintenance::SnapshotResults,
+    ) -> capnp::Result<()> {
+        let deadline_ms = params.get()?.get_deadline_ms();
+        match snapshot::open(&self.connection, deadline_ms).await {
+            Ok((head, stream)) => {
+                let mut ok = results.get().init_ok();
+                wire::maintenance::put_snapshot_head(&head, ok.reborrow());
+                ok.set_stream(stream);
+            }
             Err(error) => wire::error::put(&error, results.get().init_err()),
         }
         Ok(())

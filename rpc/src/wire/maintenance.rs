@@ -1,8 +1,9 @@
-//! Status and hashes.
+//! Status, hashes, snapshots.
 
 use super::{get_header, list_len, put_header};
-use crate::schema::maintenance_capnp::{hash_kv_response, status_response};
+use crate::schema::maintenance_capnp::{hash_kv_response, snapshot_opened, status_response};
 use coffer_core::request::{HashKvResponse, StatusResponse};
+use coffer_core::storage::{LogId, SnapshotHead};
 
 pub(crate) fn put_status(response: &StatusResponse, mut to: status_response::Builder<'_>) {
     put_header(&response.header, to.reborrow().init_header());
@@ -67,4 +68,25 @@ pub(crate) fn get_hash_kv(from: hash_kv_response::Reader<'_>) -> capnp::Result<H
         compact_revision: from.get_compact_revision(),
         hash_revision: from.get_hash_revision(),
     })
+}
+
+pub(crate) fn put_snapshot_head(head: &SnapshotHead, mut to: snapshot_opened::Builder<'_>) {
+    to.set_cluster_id(head.cluster_id);
+    to.set_member_id(head.member_id);
+    to.set_revision(head.revision);
+    to.set_compact_revision(head.compact_revision);
+    to.set_applied_term(head.applied.term);
+    to.set_applied_index(head.applied.index);
+    to.set_created_s(head.created_s);
+}
+
+pub(crate) fn get_snapshot_head(from: snapshot_opened::Reader<'_>) -> SnapshotHead {
+    SnapshotHead {
+        cluster_id: from.get_cluster_id(),
+        member_id: from.get_member_id(),
+        revision: from.get_revision(),
+        compact_revision: from.get_compact_revision(),
+        applied: LogId { term: from.get_applied_term(), index: from.get_applied_index() },
+        created_s: from.get_created_s(),
+    }
 }

@@ -7,7 +7,7 @@ use crate::revision::Revision;
 use crate::storage::{
     Checkpoint, DirectoryEntry, Finding, Flush, Inspector, Log, LogEntry, LogId, LogOp, LogReader, LogState,
     MemoryDisk, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress, SnapshotSource,
-    StorageError,
+    SnapshotWriter, StorageError,
 };
 use bytes::Bytes;
 use std::cell::Cell;
@@ -276,6 +276,10 @@ impl<R: Records> Records for FlawedRecords<R> {
 
     fn stats(&self) -> RecordsStats {
         self.inner.stats()
+    }
+
+    fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        self.inner.snapshot_writer()
     }
 }
 

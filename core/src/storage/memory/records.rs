@@ -11,7 +11,7 @@ use crate::revision::Revision;
 use crate::storage::conformance::Fault;
 use crate::storage::{
     Checking, Checkpoint, DirectoryEntry, Flush, Halt, Inspector, ReclaimProgress, RecordBlock, Records,
-    RecordsStats, RewriteProgress, SnapshotSource, StorageError, ended,
+    RecordsStats, RewriteProgress, SnapshotSource, SnapshotWriter, StorageError, ended,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -284,6 +284,11 @@ impl Records for MemoryRecords {
             live_bytes: blocks.live_bytes(),
             units: blocks.len() as u64,
         }
+    }
+
+    fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        let reason = "a store in memory makes no snapshot file: export it".into();
+        Err(StorageError::Format { path: "memory".into(), reason })
     }
 }
 

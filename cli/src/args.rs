@@ -3,6 +3,7 @@
 use crate::byte_count;
 use crate::commands::completion::CompletionOptions;
 use crate::duration;
+use crate::new_cluster::NewClusterFlags;
 use crate::output::Format;
 use crate::seal::{NewKeyFlags, SealFlags};
 use crate::serve::ServeOptions;
@@ -497,7 +498,7 @@ pub(crate) enum SnapshotCommand {
     },
     /// Make a new store from a snapshot
     #[command(after_help = SNAPSHOT_RESTORE_HELP)]
-    Restore(SnapshotRestoreOptions),
+    Restore(Box<SnapshotRestoreOptions>),
 }
 
 const SNAPSHOT_SAVE_HELP: &str = "\
@@ -505,7 +506,9 @@ The file opens with the keys of the store, as they are now, and needs nothing el
 the last compaction, and leases. What etcdctl saves from the same daemon is in the clear.";
 
 const SNAPSHOT_RESTORE_HELP: &str = "\
-The new store is the only member of a new cluster. The flags --seal-… open the snapshot and seal the new store; --new-… \
+The new store is the only member of a new cluster, with new random ids. With --initial-cluster each member restores the \
+same file with the same options, its own --name apart, and all get the ids that follow from the file, the URLs and the \
+token. This version serves clusters of one member only. The flags --seal-… open the snapshot and seal the new store; --new-… \
 names another key for the store. A snapshot of etcd is taken as well, as `coffer import-etcd` does.";
 
 #[derive(Clone, Debug, Args)]
@@ -533,6 +536,8 @@ pub(crate) struct SnapshotRestoreOptions {
     /// The new store is not sealed
     #[arg(long)]
     pub(crate) new_unsealed: bool,
+    #[command(flatten)]
+    pub(crate) cluster: NewClusterFlags,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -8,7 +8,7 @@
 //! Exit code 0 after SIGTERM and SIGINT, 1 for what fails, 2 for flags that are wrong or ask for what is not there; the
 //! log line `ready to serve client requests`; the first line of `--version`.
 
-mod cluster;
+pub(crate) mod cluster;
 mod command_line;
 mod config_file;
 mod environment;

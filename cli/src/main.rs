@@ -18,6 +18,7 @@ mod duration;
 mod etcd;
 mod failure;
 mod key_admin;
+mod new_cluster;
 mod output;
 mod quote;
 mod seal;
@@ -25,6 +26,7 @@ mod serve;
 
 use args::{Arguments, Command};
 use clap::Parser;
+use new_cluster::Wanted;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -41,7 +43,9 @@ fn main() -> ExitCode {
         Command::Etcd(options) => return etcd::main(options.arguments),
         Command::Completion(options) => commands::completion::run(options),
         Command::Convert(options) => commands::convert::run(&arguments.global, options),
-        Command::ImportEtcd(options) => commands::import_etcd::run(&arguments.global, options),
+        Command::ImportEtcd(options) => {
+            commands::import_etcd::run(&arguments.global, options, Wanted::Nobody)
+        }
         Command::Verify(options) => commands::verify::run(&arguments.global, &options),
         Command::Snapshot(command) => commands::snapshot::run(&arguments.global, command),
         Command::Key(command) => commands::key::run(&arguments.global, command),

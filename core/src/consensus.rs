@@ -45,7 +45,9 @@ pub use health::FailureListener;
 pub use leadership::LeadershipListener;
 
 use crate::Error;
+use crate::codec::Malformed;
 use crate::error::panic_text;
+use crate::member::{Member, MemberInfo};
 use crate::storage::{Log, LogEntry, LogId, RewriteProgress, StorageError};
 use applier::Applier;
 use bytes::Bytes;
@@ -59,7 +61,6 @@ use log_writer::LogWriter;
 use network::NoPeers;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::impls::EmptyNode;
 use openraft::raft::ClientWriteResult;
 use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use state_machine::{Flushed, StateMachine};
@@ -71,7 +72,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use types::{Answer, Command, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_raft_id};
+use types::{
+    Answer, Command, Description, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_raft_id,
+};
 
 /// The replicated state machine, as consensus drives it. Owned by the apply thread.
 pub trait Machine: Send + 'static {
@@ -155,9 +158,19 @@ impl From<ProposeError> for Error {
     }
 }
 
-/// The payload of the membership entry that founds a cluster of one member.
-pub(crate) fn founding_membership(node_id: u64) -> Bytes {
-    types::encode_founding_membership(node_id)
+/// The payload of the membership entry with which `members` found a cluster: ascending by id, at least one.
+pub(crate) fn founding_membership(members: &[Member]) -> Bytes {
+    types::encode_founding_membership(members)
+}
+
+/// The members that the payload of a membership entry names, ascending by id, each with whether it has a vote.
+pub(crate) fn members_of(membership: Bytes) -> Result<Vec<(Member, bool)>, Malformed> {
+    let membership = decode_membership(membership)?;
+    let is_voter = |id| membership.voter_ids().any(|voter| voter == id);
+    let member = |(id, description): (&u64, &Description)| {
+        Ok((Member { id: *id, info: MemberInfo::decode(description.0.clone())? }, is_voter(*id)))
+    };
+    membership.nodes().map(member).collect()
 }
 
 /// Told the outcome of a proposal, once. Runs on the apply or raft thread: must return soon, must not call `shutdown`.
@@ -486,7 +499,7 @@ impl Consensus {
                 raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect());
             let voters: Vec<u64> = voters.await.map_err(|error| error.to_string())?;
             if fresh {
-                let members = BTreeMap::from([(node_id, EmptyNode {})]);
+                let members = BTreeMap::from([(node_id, Description::default())]);
                 raft.initialize(members).await.map_err(|error| error.to_string())?;
             } else if voters == [node_id] {
                 raft.trigger().elect(false).await.map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@
 //!                                                                storage::Records (lazily)
 //! ```
 //!
-//! - [`revision`], [`key_range`], [`record`], [`request`], [`error`]: the vocabulary that every layer shares.
+//! - [`revision`], [`key_range`], [`record`], [`request`], [`member`], [`error`]: the vocabulary that every layer shares.
 //! - [`state`]: the replicated state machine. Pure and deterministic.
 //! - [`storage`]: the two traits that a backend implements, their contract and the suite that checks it.
 //! - [`consensus`]: the only folder that names openraft.
@@ -21,6 +21,7 @@
 
 pub mod error;
 pub mod key_range;
+pub mod member;
 pub mod metrics;
 #[doc(hidden)]
 pub mod planted;
@@ -37,5 +38,6 @@ pub mod watch;
 
 pub use error::{Error, ErrorGroup};
 pub use key_range::KeyRange;
+pub use member::{Member, MemberInfo};
 pub use record::{KeyValue, Record};
 pub use revision::{LeaseId, Revision};

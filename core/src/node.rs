@@ -52,6 +52,7 @@ pub use snapshot_view::SnapshotView;
 use crate::consensus::{Consensus, ConsensusConfig};
 use crate::error::Error;
 use crate::key_range::KeyRange;
+use crate::member::Member;
 use crate::request::*;
 use crate::revision::LeaseId;
 use crate::state::check::{self, Limits};
@@ -106,11 +107,13 @@ impl Node {
     /// records' checkpoint, and starts the threads. A fresh store founds a cluster of this one member.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] or [`Error::Fatal`] if what is stored cannot be read; [`Error::Open`] if the boot number is
-    /// not above all earlier ones of this member, or the system has no thread to give.
+    /// [`Error::Corrupt`] or [`Error::Fatal`] if what is stored cannot be read; [`Error::Open`] if the store belongs to a
+    /// cluster of several members, which this version cannot serve, if the boot number is not above all earlier ones of
+    /// this member, or if the system has no thread to give.
     pub fn open(config: NodeConfig, mut log: Box<dyn Log>, records: Arc<dyn Records>) -> Result<Node, Error> {
         opening::join_log_and_records(log.as_mut(), records.as_ref())?;
         let state = opening::load_state(records.as_ref())?;
+        opening::check_members(&config, &state)?;
         opening::check_boot(&config, &state, log.as_ref())?;
         let reader = state.reader();
         let state = Arc::new(Mutex::new(state));
@@ -425,6 +428,15 @@ impl Node {
     /// Member id of the leader, as far as this member knows.
     pub fn leader(&self) -> Option<u64> {
         self.inner.consensus.leader()
+    }
+
+    /// The members of the cluster as this one knows them, ascending by id, each with whether it has a vote. Waits for
+    /// nothing but an entry that is being applied.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if what is stored of them cannot be read.
+    pub fn members(&self) -> Result<Vec<(Member, bool)>, Error> {
+        opening::members(&self.inner.state.lock())
     }
 
     /// Whether this member has no vote.

@@ -31,7 +31,7 @@ fn imported(file: &EtcdFile) -> (MemoryDisk, Audit) {
     let disk = MemoryDisk::new();
     {
         let (mut log, records) = disk.open().unwrap();
-        restore(7, &mut log, &records, file.restored(), &mut file.rows()).unwrap();
+        restore(7, &[], &mut log, &records, file.restored(), &mut file.rows()).unwrap();
     }
     let (_log, records) = disk.open().unwrap();
     let audit = audit(Arc::new(records)).unwrap();
@@ -339,7 +339,7 @@ fn compacted_and_bumped_revisions_are_kept() {
 fn tried(directory: &Path, keys: Rows, meta: Rows) -> Result<(), StorageError> {
     let file = EtcdFile::open(&file_of(directory, &[("key", keys), ("meta", meta)]), false)?;
     let (mut log, records) = MemoryDisk::new().open().unwrap();
-    restore(7, &mut log, &records, file.restored(), &mut file.rows())
+    restore(7, &[], &mut log, &records, file.restored(), &mut file.rows())
         .map_err(|error| StorageError::Format { path: PathBuf::new(), reason: error.to_string() })
 }
 

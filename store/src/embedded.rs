@@ -106,7 +106,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(
 }
 
 /// A random number that is neither zero nor negative when it is read as signed.
-fn random_id() -> Result<u64, Error> {
+pub(crate) fn random_id() -> Result<u64, Error> {
     let random = getrandom::u64().map_err(|error| Error::Fatal(format!("no random numbers: {error}")))?;
     Ok((random >> 1).max(1))
 }

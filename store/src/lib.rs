@@ -71,6 +71,7 @@ mod embedded;
 mod keep_alive;
 mod keys;
 mod kv;
+mod new_cluster;
 mod options;
 mod pages;
 mod restore;
@@ -88,6 +89,7 @@ pub use keys::{
     KeyState, KeyStatus, KeyringStatus, KeysStatus, OpenStore, SlotId, SlotInfo, StoreKeys, Verified,
 };
 pub use kv::{Delete, Get, Put, Range};
+pub use new_cluster::NewCluster;
 pub use options::Options;
 pub use pages::Pages;
 pub use restore::RestoredStore;
@@ -102,7 +104,7 @@ pub use coffer_backends::Backend;
 pub use coffer_core::node::restore::{Audit, Restored};
 pub use coffer_core::request;
 pub use coffer_core::storage::{Finding, Findings};
-pub use coffer_core::{Error, ErrorGroup, KeyRange, KeyValue, LeaseId};
+pub use coffer_core::{Error, ErrorGroup, KeyRange, KeyValue, LeaseId, Member, MemberInfo};
 pub use coffer_runtime::block_on;
 
 /// Opens the store at `uri` with default [`Options`].

@@ -8,6 +8,7 @@
 //! the store has its name.
 
 use crate::embedded::Medium;
+use crate::new_cluster::NewCluster;
 use crate::options::Options;
 use coffer_core::Error;
 use coffer_core::node::restore::{self, Audit, Restored};
@@ -19,8 +20,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 impl Options {
-    /// Makes a store from `content` and the records of `source`, in ascending revision order, as the only member of a
-    /// new cluster. It has no place before [`RestoredStore::keep`]. Blocks; memory is bounded whatever the source holds.
+    /// Makes a store from `content` and the records of `source`, in ascending revision order, as a member of `cluster`, or
+    /// as the only member of a new one. It has no place before [`RestoredStore::keep`]. Blocks; memory is bounded whatever
+    /// the source holds.
     ///
     /// # Errors
     /// [`Error::Open`] if `dir` holds something, or is being filled by another process; [`Error::InvalidArgument`] if
@@ -28,19 +30,30 @@ impl Options {
     pub fn restore(
         &self,
         dir: &Path,
+        cluster: Option<&NewCluster>,
         content: &Restored,
         source: &mut dyn SnapshotSource,
     ) -> Result<RestoredStore, Error> {
         let site = Site::take(dir)?;
         {
-            let mut store = Medium::open(&site.path(), &self.clone().create(true))?;
-            let member_id = store.identity.member_id;
-            restore::restore(member_id, store.log.as_mut(), store.records.as_ref(), content, source)?;
+            let founding = cluster.map(NewCluster::founding);
+            let mut store = Medium::open_as(&site.path(), &self.clone().create(true), founding)?;
+            let (member_id, members) =
+                (store.identity.member_id, cluster.map_or(&[][..], NewCluster::members));
+            restore::restore(
+                member_id,
+                members,
+                store.log.as_mut(),
+                store.records.as_ref(),
+                content,
+                source,
+            )?;
         }
         // Opened again: what is judged is what the medium gives back.
         let store = Medium::open(&site.path(), &self.clone().create(false))?;
         let audit = restore::audit(store.records.clone())?;
-        Ok(RestoredStore { audit, site })
+        let (cluster_id, member_id) = (store.identity.cluster_id, store.identity.member_id);
+        Ok(RestoredStore { audit, cluster_id, member_id, site })
     }
 }
 
@@ -48,6 +61,8 @@ impl Options {
 #[derive(Debug)]
 pub struct RestoredStore {
     audit: Audit,
+    cluster_id: u64,
+    member_id: u64,
     site: Site,
 }
 
@@ -55,6 +70,16 @@ impl RestoredStore {
     /// What it says of itself, read back from the medium.
     pub fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// The cluster that it belongs to.
+    pub fn cluster_id(&self) -> u64 {
+        self.cluster_id
+    }
+
+    /// The member whose store it is.
+    pub fn member_id(&self) -> u64 {
+        self.member_id
     }
 
     /// Gives it its place, durably. Blocks.

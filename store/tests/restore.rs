@@ -31,7 +31,7 @@ fn record(main: i64, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Record {
 
 fn restore(dir: &Path, records: Vec<Record>) -> Result<coffer::RestoredStore, Error> {
     let content = Restored { revision: 90, compact_revision: 4, leases: Vec::new() };
-    Options::default().seal(Seal::Unsealed).restore(dir, &content, &mut Source(records.into_iter()))
+    Options::default().seal(Seal::Unsealed).restore(dir, None, &content, &mut Source(records.into_iter()))
 }
 
 fn names(dir: &Path) -> Vec<String> {

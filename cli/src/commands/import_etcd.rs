@@ -6,8 +6,9 @@
 use super::progress;
 use crate::args::{Global, ImportEtcdOptions};
 use crate::failure::{Exit, Failure};
+use crate::new_cluster::Wanted;
 use crate::output::{Format, Output};
-use coffer::{Audit, Error};
+use coffer::{Audit, Error, NewCluster};
 use coffer_core::Record;
 use coffer_core::storage::{SnapshotSource, StorageError};
 use coffer_etcd::snapshot::{Checksum, EtcdFile, Rows, RowsHash};
@@ -16,26 +17,35 @@ use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-pub(crate) fn run(global: &Global, options: ImportEtcdOptions) -> Result<(), Failure> {
+pub(crate) fn run(global: &Global, options: ImportEtcdOptions, wanted: Wanted) -> Result<(), Failure> {
     let mut output = Output::new(global.write_out, global.hex);
     output.no_table("import-etcd")?;
     let file = EtcdFile::open(&options.file, options.skip_hash_check).map_err(|error| unreadable(&error))?;
     check_auth(&file, options.without_auth)?;
     let seal = global.seal.options(Some(&options.data_dir))?;
+    let expected = file.hash_kv().map_err(|error| unreadable(&error))?;
+    let cluster = wanted.cluster(&format!(
+        "etcd hash {} revision {} compacted {}",
+        expected.hash, expected.revision, expected.compact_revision
+    ))?;
     let mut source = Counted { rows: file.rows(), records: 0, bar: progress::bar(None, false) };
-    let made = seal.backend(options.backend).restore(&options.data_dir, file.restored(), &mut source);
+    let target = seal.backend(options.backend);
+    let made = target.restore(&options.data_dir, cluster.as_ref(), file.restored(), &mut source);
     source.bar.finish_and_clear();
     let made = made.map_err(failed)?;
-    let expected = file.hash_kv().map_err(|error| unreadable(&error))?;
     let audit = *made.audit();
     if (audit.hash, audit.revision, audit.compact_revision)
         != (expected.hash, expected.revision, expected.compact_revision)
     {
         return Err(mismatch(&expected, &audit));
     }
+    warn_of_others(cluster.as_ref());
+    let (cluster_id, member_id) = (made.cluster_id(), made.member_id());
     made.keep()?;
     let report = Report {
         data_dir: options.data_dir,
+        cluster_id: format!("{cluster_id:x}"),
+        member_id: format!("{member_id:x}"),
         checksum: checksum_text(file.checksum()),
         revision: audit.revision,
         compact_revision: audit.compact_revision,
@@ -78,6 +88,17 @@ fn check_auth(file: &EtcdFile, without_auth: bool) -> Result<(), Failure> {
         warn("alarms that are raised in etcd are not carried over");
     }
     Ok(())
+}
+
+/// Says of a cluster of several members that this version does not serve it.
+pub(super) fn warn_of_others(cluster: Option<&NewCluster>) {
+    let members = cluster.map_or(1, |cluster| cluster.members().len());
+    if members > 1 {
+        warn(format_args!(
+            "the store is that of one of {members} members, and this version serves clusters of one member only: it \
+             will not open this store"
+        ));
+    }
 }
 
 fn warn(text: impl std::fmt::Display) {
@@ -162,6 +183,8 @@ impl SnapshotSource for Counted {
 #[derive(Debug, Serialize)]
 struct Report {
     data_dir: PathBuf,
+    cluster_id: String,
+    member_id: String,
     checksum: &'static str,
     revision: i64,
     compact_revision: i64,

@@ -4,8 +4,9 @@ use super::{import_etcd, progress};
 use crate::args::{Global, ImportEtcdOptions, SnapshotCommand, SnapshotRestoreOptions};
 use crate::connection::{self, Needs};
 use crate::failure::{Exit, Failure};
+use crate::new_cluster::Wanted;
 use crate::output::{Format, Output};
-use coffer::{Audit, Error, Options, Seal, SnapshotHead, SnapshotInput};
+use coffer::{Audit, Error, Options, Restored, RestoredStore, Seal, SnapshotHead, SnapshotInput};
 use coffer_core::Record;
 use coffer_core::storage::{SnapshotSource, StorageError};
 use indicatif::ProgressBar;
@@ -19,7 +20,7 @@ pub(crate) fn run(global: &Global, command: SnapshotCommand) -> Result<(), Failu
     match command {
         SnapshotCommand::Save { file } => coffer::block_on(save(global, &file)),
         SnapshotCommand::Status { file } => status(global, &file),
-        SnapshotCommand::Restore(options) => restore(global, options),
+        SnapshotCommand::Restore(options) => restore(global, *options),
     }
 }
 
@@ -143,10 +144,11 @@ fn restore(global: &Global, options: SnapshotRestoreOptions) -> Result<(), Failu
             "--bump-revision needs --mark-compacted: who watches from a revision between would otherwise wait for ever",
         ));
     }
+    let wanted = options.cluster.clone().resolve()?;
     let is_ours = SnapshotInput::is_one(&options.file)
         .map_err(|error| Failure::file("read", options.file.display(), &error))?;
     if !is_ours {
-        return restore_from_etcd(global, options);
+        return restore_from_etcd(global, options, wanted);
     }
     let mut output = Output::new(global.write_out, global.hex);
     output.no_table("snapshot restore")?;
@@ -171,12 +173,13 @@ fn restore(global: &Global, options: SnapshotRestoreOptions) -> Result<(), Failu
     if options.mark_compacted {
         content.compact_revision = content.revision;
     }
-    let made = target.restore(&options.data_dir, &content, &mut source);
+    let cluster = wanted.cluster(&origin(source.input.head(), &content))?;
+    let made = target.restore(&options.data_dir, cluster.as_ref(), &content, &mut source);
     source.bar.finish_and_clear();
     let made = made.map_err(failed)?;
-    let audit = *made.audit();
+    import_etcd::warn_of_others(cluster.as_ref());
+    let report = Report::new(&options.data_dir, &made, source.input.records());
     made.keep()?;
-    let report = Restored::new(&options.data_dir, &audit, source.input.records());
     match output.format {
         Format::Json => output.json(&report)?,
         Format::Simple | Format::Table => report.write(&mut output)?,
@@ -184,8 +187,21 @@ fn restore(global: &Global, options: SnapshotRestoreOptions) -> Result<(), Failu
     Ok(output.flush()?)
 }
 
+/// What tells a restored content from every other: all members of a new cluster must begin with the same.
+fn origin(head: &SnapshotHead, content: &Restored) -> String {
+    let SnapshotHead { cluster_id, member_id, applied, created_s, .. } = head;
+    format!(
+        "cluster {cluster_id:x} member {member_id:x} term {} index {} at {created_s} revision {} compacted {}",
+        applied.term, applied.index, content.revision, content.compact_revision
+    )
+}
+
 /// What etcd saved is imported.
-fn restore_from_etcd(global: &Global, options: SnapshotRestoreOptions) -> Result<(), Failure> {
+fn restore_from_etcd(
+    global: &Global,
+    options: SnapshotRestoreOptions,
+    wanted: Wanted,
+) -> Result<(), Failure> {
     if options.bump_revision > 0 || options.mark_compacted {
         return Err(Failure::usage(
             "--bump-revision and --mark-compacted are for snapshots of Coffer; this file is none: `etcdutl snapshot \
@@ -202,6 +218,7 @@ fn restore_from_etcd(global: &Global, options: SnapshotRestoreOptions) -> Result
     import_etcd::run(
         global,
         ImportEtcdOptions { file, data_dir, backend, skip_hash_check, without_auth: false },
+        wanted,
     )
 }
 
@@ -286,8 +303,10 @@ impl Status {
 
 /// What was made.
 #[derive(Debug, Serialize)]
-struct Restored {
+struct Report {
     data_dir: PathBuf,
+    cluster_id: String,
+    member_id: String,
     revision: i64,
     compact_revision: i64,
     keys: u64,
@@ -296,14 +315,26 @@ struct Restored {
     hash: u32,
 }
 
-impl Restored {
-    fn new(data_dir: &Path, audit: &Audit, records: u64) -> Self {
-        let Audit { hash, revision, compact_revision, keys, leases } = *audit;
-        Self { data_dir: data_dir.to_owned(), revision, compact_revision, keys, records, leases, hash }
+impl Report {
+    fn new(data_dir: &Path, made: &RestoredStore, records: u64) -> Self {
+        let Audit { hash, revision, compact_revision, keys, leases } = *made.audit();
+        Self {
+            data_dir: data_dir.to_owned(),
+            cluster_id: format!("{:x}", made.cluster_id()),
+            member_id: format!("{:x}", made.member_id()),
+            revision,
+            compact_revision,
+            keys,
+            records,
+            leases,
+            hash,
+        }
     }
 
     fn write(&self, output: &mut Output) -> io::Result<()> {
-        let Self { revision, compact_revision, keys, records, leases, hash, .. } = self;
+        let Self { cluster_id, member_id, revision, compact_revision, keys, records, leases, hash, .. } =
+            self;
+        output.line(format_args!("member {member_id} of cluster {cluster_id}"))?;
         output.line(format_args!("revision {revision}, compacted at {compact_revision}"))?;
         output.line(format_args!("{keys} keys, {records} records, {leases} leases"))?;
         output.line(format_args!("HashKV of the store: {hash}"))?;

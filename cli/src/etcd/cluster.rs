@@ -13,17 +13,30 @@ pub(crate) enum Unfit {
     Others(String),
 }
 
-/// Reads `--initial-cluster`, `name=url,name=url,…`, and checks that it names this member and no other. Gives the peer
-/// URLs of this member. The errors are etcd's where etcd has one.
-pub(crate) fn own_peer_urls(initial_cluster: &str, name: &str) -> Result<Vec<String>, Unfit> {
-    let mut members: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+/// Reads `--initial-cluster`, `name=url,name=url,…`: the peer URLs of the members by their names, sorted.
+pub(crate) fn members(initial_cluster: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for item in initial_cluster.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let Some((member, url)) = item.split_once('=') else {
-            return Err(Unfit::Wrong(format!("{} is no name=url in --initial-cluster", quoted(item))));
+            return Err(format!("{} is no name=url", quoted(item)));
         };
-        members.entry(member).or_default().extend(urls::read(url).map_err(Unfit::Wrong)?);
+        let mut read = urls::read_peers(url)?;
+        if read.is_empty() {
+            return Err(format!("{} has no URL", quoted(member)));
+        }
+        let urls = members.entry(member.to_owned()).or_default();
+        urls.append(&mut read);
+        urls.sort();
     }
-    let others: Vec<_> = members.keys().copied().filter(|member| *member != name).collect();
+    Ok(members)
+}
+
+/// Checks that `--initial-cluster` names this member and no other. Gives the peer URLs of this member. The errors are
+/// etcd's where etcd has one.
+pub(crate) fn own_peer_urls(initial_cluster: &str, name: &str) -> Result<Vec<String>, Unfit> {
+    let members =
+        members(initial_cluster).map_err(|error| Unfit::Wrong(format!("--initial-cluster: {error}")))?;
+    let others: Vec<_> = members.keys().map(String::as_str).filter(|member| *member != name).collect();
     match members.get(name) {
         None => Err(Unfit::Wrong(format!(
             "couldn't find local name {} in the initial cluster configuration",

@@ -4,6 +4,22 @@ use std::net::IpAddr;
 
 /// Reads URLs separated by commas, sorted and each once. The error is etcd's.
 pub(crate) fn read(text: &str) -> Result<Vec<String>, String> {
+    read_checked(text, check)
+}
+
+/// As [`read`], of other members: they may be reached by Coffer's own schemes as well.
+pub(crate) fn read_peers(text: &str) -> Result<Vec<String>, String> {
+    read_checked(text, |url| {
+        let own =
+            url.strip_prefix("coffer").filter(|rest| rest.starts_with("://") || rest.starts_with("s://"));
+        match own {
+            Some(rest) => check(&format!("http{rest}")),
+            None => check(url),
+        }
+    })
+}
+
+fn read_checked(text: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
     // etcd takes an empty value for none at all.
     if text.is_empty() {
         return Ok(Vec::new());

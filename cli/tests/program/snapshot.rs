@@ -5,6 +5,8 @@ use crate::support::{Daemon, Ran, bare_program, output_of, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 const CANARY: &str = "canary-in-a-snapshot";
@@ -47,12 +49,13 @@ fn serve(home: &Home, name: &str, seal: &[&str]) -> Daemon {
 }
 
 #[test]
-fn what_a_daemon_saved_is_restored_into_either_backend() {
+fn what_a_daemon_of_either_backend_saved_is_restored_into_either_backend() {
     let home = Home::new();
     let key = home.key("key", 7);
-    for seal in [&["--unsealed"][..], &["--seal-key-file", &key]] {
-        let name = if seal.len() > 1 { "sealed" } else { "clear" };
-        let daemon = serve(&home, name, seal);
+    let seals = [&["--unsealed"][..], &["--seal-key-file", &key]];
+    for (seal, from) in seals.into_iter().flat_map(|seal| ["segment", "sqlite"].map(|from| (seal, from))) {
+        let name = &format!("{from}-{}", if seal.len() > 1 { "sealed" } else { "clear" });
+        let daemon = serve(&home, name, &[seal, &["--backend", from]].concat());
         let asked = ["--endpoints", &daemon.endpoint];
         fill(&asked);
         let file = text(&home.path(&format!("{name}.snapshot")));
@@ -93,6 +96,8 @@ fn what_a_daemon_saved_is_restored_into_either_backend() {
             assert_eq!((&restored["hash"], &restored["revision"]), (&expected, &63.into()), "{to}");
             let daemon = serve(&home, &to, seal);
             let asked = ["--endpoints", &daemon.endpoint];
+            let shown = ran(&[&asked[..], &["status", "-w", "json"]].concat()).ok();
+            assert!(shown.contains(&format!("\"{backend}\"")), "{shown}");
             assert_eq!(hash(&asked), expected, "{to}");
             assert_eq!(get(&asked, "key/0"), format!("{CANARY} 2\n"));
             assert_eq!(get(&asked, "key/7"), "");
@@ -184,12 +189,141 @@ fn a_restored_store_may_be_told_from_the_one_that_went_on() {
 }
 
 #[test]
-fn what_etcd_saved_is_restored_as_well() {
+fn what_etcd_saved_is_restored_into_either_backend_as_well() {
     let home = Home::new();
+    for etcd in ["3.4.23", "3.7.1"] {
+        let file = format!("{}/../etcd/testdata/etcd-{etcd}.snapshot.db", env!("CARGO_MANIFEST_DIR"));
+        let hashes = ["segment", "sqlite"].map(|backend| {
+            let name = format!("{etcd}-{backend}");
+            let dir = text(&home.path(&name));
+            let restore =
+                ["--unsealed", "snapshot", "restore", &file, "--data-dir", &dir, "--backend", backend];
+            ran(&restore).ok();
+            hash(&["--store", &home.uri(&name), "--unsealed"])
+        });
+        assert!(hashes[0].is_number() && hashes[0] == hashes[1], "{hashes:?}");
+    }
+}
+
+#[test]
+fn members_of_a_new_cluster_agree_on_who_they_are() {
+    let home = Home::new();
+    let uri = home.uri("store");
+    let store = ["--store", &uri, "--unsealed"];
+    put(&store, "a", CANARY);
+    let own = text(&home.path("file"));
+    ran(&[&store[..], &["snapshot", "save", &own]].concat()).ok();
     let etcd = concat!(env!("CARGO_MANIFEST_DIR"), "/../etcd/testdata/etcd-3.7.1.snapshot.db");
-    let dir = text(&home.path("new"));
-    ran(&["--unsealed", "snapshot", "restore", etcd, "--data-dir", &dir]).ok();
-    assert!(hash(&["--store", &home.uri("new"), "--unsealed"]).is_number());
+    let all = "m1=http://10.0.0.1:2380,m2=http://10.0.0.2:2380,m3=coffers://10.0.0.3:7421";
+    let restore = |file: &str, dir: &str, more: &[&str]| {
+        let dir = text(&home.path(dir));
+        let restore = ["--unsealed", "snapshot", "restore", file, "--data-dir", &dir, "-w", "json"];
+        ran(&[&restore[..], more].concat())
+    };
+    let mut clusters = Vec::new();
+    for (kind, file) in [("own", own.as_str()), ("etcd", etcd)] {
+        for token in ["one", "two"] {
+            let ids = ["m1", "m2", "m3"].map(|name| {
+                let dir = format!("{kind}-{token}-{name}");
+                let flags = ["--name", name, "--initial-cluster", all, "--initial-cluster-token", token];
+                let ran = restore(file, &dir, &flags);
+                assert!(ran.stderr.contains("one of 3 members"), "{}", ran.stderr);
+                assert_eq!(ran.code, 0);
+                let report: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+                // There is no way to the others yet: it must not go on as if it were alone.
+                bare(["--store", &home.uri(&dir), "--unsealed", "get", "a"]).fails(1, "one of 3 members");
+                (report["cluster_id"].to_string(), report["member_id"].to_string())
+            });
+            assert!(ids.iter().all(|(cluster, _)| *cluster == ids[0].0), "{ids:?}");
+            assert!(ids[0].1 != ids[1].1 && ids[1].1 != ids[2].1 && ids[2].1 != ids[0].1, "{ids:?}");
+            clusters.push(ids[0].0.clone());
+        }
+    }
+    clusters.sort();
+    clusters.dedup();
+    assert_eq!(clusters.len(), 4, "another file or token makes another cluster");
+    let before = content(home.dir.path());
+    for (flags, reason) in [
+        (&["--name", "m4", "--initial-cluster", all][..], "couldn't find local name \"m4\""),
+        (
+            &[
+                "--name",
+                "m1",
+                "--initial-cluster",
+                all,
+                "--initial-advertise-peer-urls",
+                "http://10.0.0.9:2380",
+            ],
+            "--initial-cluster has m1=http://10.0.0.1:2380 but missing from --initial-advertise-peer-urls",
+        ),
+        (&["--initial-cluster", "default=10.0.0.1"], "URL scheme must be"),
+        (&["--initial-cluster-token", "one"], "--initial-cluster <"),
+    ] {
+        for file in [own.as_str(), etcd] {
+            restore(file, "refused", flags).fails(2, reason);
+        }
+    }
+    assert_eq!(content(home.dir.path()), before, "nothing was made");
+}
+
+/// A cluster of one is served, and etcd's clients see the name and URLs that it was restored with.
+#[test]
+fn a_restored_member_is_shown_by_its_name_and_urls() {
+    let home = Home::new();
+    let uri = home.uri("store");
+    put(&["--store", &uri, "--unsealed"], "a", CANARY);
+    let file = text(&home.path("file"));
+    ran(&["--store", &uri, "--unsealed", "snapshot", "save", &file]).ok();
+    let url = "http://10.0.0.1:2380";
+    let cluster = ["--name", "m1", "--initial-cluster", "m1=http://10.0.0.1:2380"];
+    let alone = ["--name", "m1", "--initial-advertise-peer-urls", url];
+    let mut ids = Vec::new();
+    for (dir, flags) in [("first", cluster), ("second", cluster), ("third", alone), ("fourth", alone)] {
+        let path = text(&home.path(dir));
+        let restore = ["--unsealed", "snapshot", "restore", &file, "--data-dir", &path, "-w", "json"];
+        let report = ran(&[&restore[..], &flags].concat()).json();
+        let mut command = bare_program();
+        command.args([
+            "serve",
+            "--unsealed",
+            "--log-level",
+            "error",
+            "--listen-client-urls",
+            "http://127.0.0.1:0",
+        ]);
+        let daemon = Daemon::start_with(command.arg("--data-dir").arg(&path));
+        let (member, cluster) = (text_of(&report["member_id"]), text_of(&report["cluster_id"]));
+        assert!(daemon.ready.contains(&format!("member={member} cluster={cluster} ")), "{}", daemon.ready);
+        let answer = post(&daemon.endpoint, "/v3/cluster/member/list");
+        assert_eq!(
+            (&answer["members"][0]["name"], &answer["members"][0]["peerURLs"][0]),
+            (&"m1".into(), &url.into())
+        );
+        ids.push((member, cluster));
+        daemon.stop(Signal::TERM);
+    }
+    assert_eq!(ids[0], ids[1], "they follow from what was given");
+    assert!(ids[1] != ids[2] && ids[2] != ids[3], "drawn anew where no cluster is named: {ids:?}");
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+/// What etcd's gateway at `endpoint` answers to an empty request.
+fn post(endpoint: &str, path: &str) -> Value {
+    let address = endpoint.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}"
+    );
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let body = answer.split_once("\r\n\r\n").expect("a body").1;
+    // Of one chunk or of none.
+    let (begin, end) = (body.find('{').expect("JSON"), body.rfind('}').expect("JSON"));
+    serde_json::from_str(&body[begin..=end]).expect("JSON")
 }
 
 /// Killed at any time, a restore leaves a whole store or none, and the next attempt is not in its way.

@@ -2,9 +2,8 @@
 //!
 //! Pre-vote is answered like every other call; openraft's default would count as a grant that nobody gave.
 
-use super::types::{RaftSnapshot, RaftVote, Types};
+use super::types::{Description, RaftSnapshot, RaftVote, Types};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::impls::EmptyNode;
 use openraft::network::{RPCOption, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
@@ -18,7 +17,7 @@ pub(super) struct NoPeers;
 impl RaftNetworkFactory<Types> for NoPeers {
     type Network = UnknownPeer;
 
-    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> UnknownPeer {
+    async fn new_client(&mut self, target: u64, _node: &Description) -> UnknownPeer {
         UnknownPeer { target }
     }
 }

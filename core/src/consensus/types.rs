@@ -9,13 +9,14 @@
 //! | number of configurations | LEB128: 1, or 2 while a change is under way (joint consensus) |
 //! | each: number of voters, then each voter's id ascending | LEB128 |
 //! | number of members, then each: id ascending | LEB128 |
-//! | each member's description | a byte string, empty in this version |
+//! | each member's description | a byte string that only the node above and the transport read: [`crate::member`] |
 
 use super::runtime::RaftRuntime;
 use crate::codec::{Decoder, Encoder, Malformed};
+use crate::member::Member;
 use crate::storage::{EntryKind, HardState, LogEntry, LogId};
 use bytes::Bytes;
-use openraft::impls::{BoxedErrorSource, EmptyNode, InlineBatch, leader_id_std};
+use openraft::impls::{BoxedErrorSource, InlineBatch, leader_id_std};
 use openraft::raft::responder::Responder;
 use openraft::{EntryPayload, Membership, OptionalSend};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,11 +30,11 @@ impl openraft::RaftTypeConfig for Types {
     type D = Command;
     type R = ();
     type NodeId = u64;
-    type Node = EmptyNode;
+    type Node = Description;
     type Term = u64;
     type LeaderId = leader_id_std::LeaderId<u64, u64>;
     type Vote = RaftVote;
-    type Payload = EntryPayload<Command, u64, EmptyNode>;
+    type Payload = EntryPayload<Command, u64, Description>;
     type Entry = RaftEntry;
     type AsyncRuntime = RaftRuntime;
     type Responder<T>
@@ -49,15 +50,19 @@ impl openraft::RaftTypeConfig for Types {
 
 pub(super) type RaftLeaderId = <leader_id_std::LeaderId<u64, u64> as openraft::vote::RaftLeaderId>::Committed;
 pub(super) type RaftLogId = openraft::LogId<RaftLeaderId>;
-pub(super) type RaftEntry = openraft::Entry<RaftLeaderId, EntryPayload<Command, u64, EmptyNode>>;
+pub(super) type RaftEntry = openraft::Entry<RaftLeaderId, EntryPayload<Command, u64, Description>>;
 pub(super) type RaftVote = openraft::Vote<leader_id_std::LeaderId<u64, u64>>;
-pub(super) type RaftMembership = Membership<u64, EmptyNode>;
-pub(super) type RaftStoredMembership = openraft::StoredMembership<RaftLeaderId, u64, EmptyNode>;
+pub(super) type RaftMembership = Membership<u64, Description>;
+pub(super) type RaftStoredMembership = openraft::StoredMembership<RaftLeaderId, u64, Description>;
 /// A snapshot without content: a position.
-pub(super) type RaftSnapshot = openraft::Snapshot<RaftLeaderId, u64, EmptyNode, ()>;
-pub(super) type RaftSnapshotMeta = openraft::SnapshotMeta<RaftLeaderId, u64, EmptyNode>;
+pub(super) type RaftSnapshot = openraft::Snapshot<RaftLeaderId, u64, Description, ()>;
+pub(super) type RaftSnapshotMeta = openraft::SnapshotMeta<RaftLeaderId, u64, Description>;
 
 const MEMBERSHIP_FORMAT: u8 = 1;
+
+/// What the node above says of a member, so that the transport finds it. Opaque here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Description(pub(super) Bytes);
 
 /// A batch of commands, opaque here. Its content never shows in logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -155,26 +160,27 @@ pub(super) fn encode_membership(membership: &RaftMembership) -> Bytes {
         encoder.u64(voters.len() as u64);
         voters.iter().for_each(|id| encoder.u64(*id));
     }
-    let members: Vec<u64> = membership.nodes().map(|(id, _)| *id).collect();
+    let members: Vec<(u64, &Description)> = membership.nodes().map(|(id, node)| (*id, node)).collect();
     encoder.u64(members.len() as u64);
-    for id in members {
+    for (id, description) in members {
         encoder.u64(id);
-        encoder.bytes(&[]);
+        encoder.bytes(&description.0);
     }
     encoder.finish()
 }
 
-/// The membership of a cluster that `node_id` founds alone.
-pub(super) fn encode_founding_membership(node_id: u64) -> Bytes {
+/// The membership of a cluster that these found together, each with a vote: ascending by id, at least one.
+pub(super) fn encode_founding_membership(members: &[Member]) -> Bytes {
     let mut encoder = Encoder::default();
     encoder.u8(MEMBERSHIP_FORMAT);
     encoder.u64(1);
-    // One voter, and one member without a description.
-    encoder.u64(1);
-    encoder.u64(node_id);
-    encoder.u64(1);
-    encoder.u64(node_id);
-    encoder.bytes(&[]);
+    encoder.u64(members.len() as u64);
+    members.iter().for_each(|member| encoder.u64(member.id));
+    encoder.u64(members.len() as u64);
+    for member in members {
+        encoder.u64(member.id);
+        encoder.bytes(&member.info.encode());
+    }
     encoder.finish()
 }
 
@@ -193,8 +199,7 @@ pub(super) fn decode_membership(payload: Bytes) -> Result<RaftMembership, Malfor
     }
     let mut members = BTreeMap::new();
     for _ in 0..decoder.u64()? {
-        members.insert(decoder.u64()?, EmptyNode {});
-        decoder.bytes()?;
+        members.insert(decoder.u64()?, Description(decoder.bytes()?));
     }
     decoder.finish()?;
     Membership::new(configurations, members).map_err(|_| Malformed("a membership that cannot be"))
@@ -208,10 +213,20 @@ pub(super) fn is_sole_voter(membership: &RaftMembership, node_id: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::MemberInfo;
+
+    /// Of every other member something is known.
+    fn info(id: u64) -> MemberInfo {
+        match id % 2 {
+            0 => MemberInfo { name: format!("m{id}"), peer_urls: vec![format!("http://m{id}:7421")] },
+            _ => MemberInfo::default(),
+        }
+    }
 
     fn membership(configurations: &[&[u64]], members: &[u64]) -> RaftMembership {
         let configurations = configurations.iter().map(|voters| voters.iter().copied().collect()).collect();
-        let members: BTreeMap<u64, EmptyNode> = members.iter().map(|id| (*id, EmptyNode {})).collect();
+        let members: BTreeMap<u64, Description> =
+            members.iter().map(|id| (*id, Description(info(*id).encode()))).collect();
         Membership::new(configurations, members).unwrap()
     }
 
@@ -231,10 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn the_founding_membership_has_one_voter() {
-        let founded = decode_membership(encode_founding_membership(7)).unwrap();
-        assert_eq!(founded, membership(&[&[7]], &[7]));
-        assert!(is_sole_voter(&founded, 7));
+    fn who_founds_a_cluster_has_a_vote() {
+        let member = |id| Member { id, info: info(id) };
+        let alone = decode_membership(encode_founding_membership(&[member(7)])).unwrap();
+        assert_eq!(alone, membership(&[&[7]], &[7]));
+        assert!(is_sole_voter(&alone, 7));
+        let three = decode_membership(encode_founding_membership(&[2, 5, 6].map(member))).unwrap();
+        assert_eq!(three, membership(&[&[2, 5, 6]], &[2, 5, 6]));
+        assert!(!is_sole_voter(&three, 2));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What is checked and loaded before a node starts: that log, records and process life belong together.
 
 use super::NodeConfig;
+use crate::consensus::members_of;
 use crate::error::Error;
+use crate::member::Member;
 use crate::state::{State, decode_batch, key_index};
 use crate::storage::{EntryKind, Log, LogId, LogState, Records};
 use std::ops::ControlFlow;
@@ -59,6 +61,36 @@ pub(super) fn load_state(records: &dyn Records) -> Result<State, Error> {
     let (index, dead) = loader.finish();
     records.drop_revisions(&dead);
     State::restore(&checkpoint, index).map_err(|error| Error::Corrupt(format!("checkpoint: {error}")))
+}
+
+/// Checks that this member decides alone. There is no way to others yet: a cluster of several would wait for a leader for
+/// ever.
+pub(super) fn check_members(config: &NodeConfig, state: &State) -> Result<(), Error> {
+    let members = members(state)?;
+    let others = |(member, votes): &&(Member, bool)| *votes && member.id != config.member_id;
+    let others: Vec<String> = members.iter().filter(others).map(|(member, _)| described(member)).collect();
+    match others.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Open(format!(
+            "the store is that of one of {} members of a cluster, beside {}, and this version serves clusters of one \
+             member only",
+            members.len(),
+            others.join(", ")
+        ))),
+    }
+}
+
+/// The members that the state knows of, ascending by id, each with whether it has a vote.
+pub(super) fn members(state: &State) -> Result<Vec<(Member, bool)>, Error> {
+    let Some((_, membership)) = state.membership() else { return Ok(Vec::new()) };
+    members_of(membership).map_err(|malformed| Error::Corrupt(format!("the membership: {malformed}")))
+}
+
+fn described(member: &Member) -> String {
+    match member.info.name.as_str() {
+        "" => format!("{:x}", member.id),
+        name => format!("{name} ({:x})", member.id),
+    }
 }
 
 /// Checks that no proposal of an earlier life of this member can be taken for one of this life: they would be answered

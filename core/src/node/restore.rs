@@ -14,6 +14,7 @@ use super::opening::load_state;
 use super::values::ValueStore;
 use crate::consensus::founding_membership;
 use crate::error::Error;
+use crate::member::{Member, MemberInfo};
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use crate::state::key_index::{follows, is_one_missing};
@@ -52,14 +53,18 @@ pub struct Audit {
     pub leases: u64,
 }
 
-/// Fills a fresh store with what `source` yields, in ascending revision order, as the only member `member_id` of a new
-/// cluster. Memory is bounded by what the record store needs for one of its files.
+/// Fills a fresh store with what `source` yields, in ascending revision order, as the member `member_id` of a new cluster
+/// of these `members`: ascending by id, each with a vote; none if there is no other and nothing more is known of this one.
+/// Where there are several, each is restored from the same content: they begin with the same state and an empty log, as
+/// if the first of them had founded the cluster with all of them. Memory is bounded by what the record store needs for
+/// one of its files.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] if the content cannot be one of a store, and names what is wrong; the source's error; a
 /// fault of the medium. The store is then of no use.
 pub fn restore(
     member_id: u64,
+    members: &[Member],
     log: &mut dyn Log,
     records: &dyn Records,
     restored: &Restored,
@@ -67,12 +72,15 @@ pub fn restore(
 ) -> Result<(), Error> {
     check_fresh(log, records)?;
     check_state(restored)?;
-    // A member that founded its cluster in this term, and leads no more.
-    let founder = HardState { term: FOUNDING.term, voted_for: Some(member_id), vote_committed: true };
+    let alone = [Member { id: member_id, info: MemberInfo::default() }];
+    let members = if members.is_empty() { &alone[..] } else { members };
+    check_members(member_id, members)?;
+    // Of a cluster that the first member founded in this term. It leads no more.
+    let founder = HardState { term: FOUNDING.term, voted_for: Some(members[0].id), vote_committed: true };
     log.write(&[LogOp::SaveHardState(founder)], None)?;
     let checkpoint = founding_checkpoint(
         FOUNDING,
-        founding_membership(member_id),
+        founding_membership(members),
         (restored.revision, restored.compact_revision),
         &restored.leases,
     );
@@ -107,6 +115,16 @@ fn check_fresh(log: &dyn Log, records: &dyn Records) -> Result<(), Error> {
     let is_fresh =
         state.last.is_none() && state.hard_state == HardState::default() && records.checkpoint().is_none();
     if is_fresh { Ok(()) } else { Err(Error::Open("the store that is to be filled is not new".into())) }
+}
+
+fn check_members(member_id: u64, members: &[Member]) -> Result<(), Error> {
+    if !members.is_sorted_by(|a, b| a.id < b.id) || members.iter().any(|member| member.id == 0) {
+        return refuse("the ids of the members do not ascend from above 0".into());
+    }
+    match members.iter().any(|member| member.id == member_id) {
+        true => Ok(()),
+        false => refuse(format!("member {member_id:x} is not among the members")),
+    }
 }
 
 fn check_state(restored: &Restored) -> Result<(), Error> {

@@ -261,6 +261,7 @@ fn missing(revision: Revision) -> StorageError {
 mod tests {
     use super::*;
     use crate::consensus::founding_membership;
+    use crate::member::{Member, MemberInfo};
     use crate::state::founding_checkpoint;
     use crate::storage::{Flush, LogId, MemoryDisk};
     use bytes::Bytes;
@@ -291,7 +292,8 @@ mod tests {
         for flushed in [2, 3, 5, i64::MAX - 1, i64::MAX] {
             let chunk = values.unflushed_up_to(flushed);
             let at = LogId { term: 1, index: 1 };
-            let checkpoint = founding_checkpoint(at, founding_membership(1), (5, 0), &[]);
+            let membership = founding_membership(&[Member { id: 1, info: MemberInfo::default() }]);
+            let checkpoint = founding_checkpoint(at, membership, (5, 0), &[]);
             let flush = Flush { records: &chunk, checkpoint: &checkpoint };
             records.flush(flush).expect("a flush");
             assert_eq!(scanned(&values, 0, i64::MAX), mains, "stored, and in memory");

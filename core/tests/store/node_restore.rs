@@ -5,8 +5,8 @@ use coffer_core::node::restore::{Audit, Restored, audit, restore};
 use coffer_core::node::{Node, NodeConfig, SnapshotView};
 use coffer_core::request::*;
 use coffer_core::revision::Revision;
-use coffer_core::storage::{DirectoryEntry, MemoryDisk, SnapshotSource, StorageError};
-use coffer_core::{Error, KeyRange, LeaseId, Record};
+use coffer_core::storage::{DirectoryEntry, Log, MemoryDisk, Records, SnapshotSource, StorageError};
+use coffer_core::{Error, KeyRange, LeaseId, Member, MemberInfo, Record};
 use coffer_runtime::block_on;
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl SnapshotSource for Source {
 fn restored(disk: &MemoryDisk, content: &Restored, records: Vec<Record>) -> Result<Audit, Error> {
     {
         let (mut log, stored) = disk.open().expect("an empty disk opens");
-        restore(7, &mut log, &stored, content, &mut Source(records.into_iter()))?;
+        restore(7, &[], &mut log, &stored, content, &mut Source(records.into_iter()))?;
     }
     let (_log, stored) = disk.open().expect("a restored disk opens");
     audit(Arc::new(stored))
@@ -170,6 +170,82 @@ fn a_store_made_from_a_view_is_the_same_store() {
     let copied = open(&copy, 4);
     put(&copied, "new", "write", 0);
     assert_eq!(copied.header().revision, view.revision() + 1);
+}
+
+fn members(ids: &[u64]) -> Vec<Member> {
+    let urls = |id| vec![format!("http://m{id}:7421")];
+    ids.iter()
+        .map(|id| Member { id: *id, info: MemberInfo { name: format!("m{id}"), peer_urls: urls(id) } })
+        .collect()
+}
+
+/// Member `member` of `cluster`, restored from a single record.
+fn founded(disk: &MemoryDisk, member: u64, cluster: &[u64]) -> Result<(), Error> {
+    let (mut log, stored) = disk.open().expect("an empty disk opens");
+    let content = Restored { revision: 9, ..Restored::default() };
+    let record = Record {
+        revision: Revision::first(3),
+        key: "a".into(),
+        value: "1".into(),
+        create_revision: 3,
+        version: 1,
+        lease: LeaseId::NONE,
+        tombstone: false,
+    };
+    restore(member, &members(cluster), &mut log, &stored, &content, &mut Source(vec![record].into_iter()))
+}
+
+#[test]
+fn a_restored_member_knows_its_name_and_urls() {
+    let disk = MemoryDisk::new();
+    founded(&disk, 7, &[7]).expect("restored");
+    for boot in 1..3 {
+        let node = open(&disk, boot);
+        let known = node.members().expect("members");
+        assert_eq!(known, [(members(&[7]).remove(0), true)]);
+        put(&node, "b", "2", 0);
+        node.shutdown();
+    }
+    let node = open(&MemoryDisk::new(), 1);
+    let nothing = Member { id: 7, info: MemberInfo::default() };
+    assert_eq!(
+        node.members(),
+        Ok(vec![(nothing, true)]),
+        "who founds a cluster alone says nothing of itself"
+    );
+}
+
+/// Until there is a way to the others, it can not be served, and must not pretend to be alone.
+#[test]
+fn members_of_one_cluster_begin_with_the_same_state() {
+    let states = [3, 7, 9].map(|member| {
+        let disk = MemoryDisk::new();
+        founded(&disk, member, &[3, 7, 9]).expect("restored");
+        let (log, records) = disk.open().expect("opens");
+        let state = (records.checkpoint(), log.state());
+        let config = NodeConfig { boot: 1, member_id: member, ..NodeConfig::default() };
+        let refused = Node::open(config, Box::new(log), Arc::new(records)).map(|_| ());
+        let others =
+            [(3, "m3 (3)"), (7, "m7 (7)"), (9, "m9 (9)")].into_iter().filter(|(id, _)| *id != member);
+        let others: Vec<&str> = others.map(|(_, name)| name).collect();
+        let expected = format!("3 members of a cluster, beside {}", others.join(", "));
+        assert!(matches!(&refused, Err(Error::Open(reason)) if reason.contains(&expected)), "{refused:?}");
+        state
+    });
+    assert!(states[0].0.is_some());
+    assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
+    for (member, cluster, reason) in [
+        (7, &[3, 9][..], "7 is not among"),
+        (7, &[7, 3], "do not ascend"),
+        (7, &[7, 7], "do not ascend"),
+        (7, &[0, 7], "above 0"),
+    ] {
+        let refused = founded(&MemoryDisk::new(), member, cluster);
+        assert!(
+            matches!(&refused, Err(Error::InvalidArgument(found)) if found.contains(reason)),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]

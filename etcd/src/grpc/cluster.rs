@@ -5,6 +5,7 @@
 use crate::front::Front;
 use crate::proto::etcdserverpb::cluster_server::Cluster;
 use crate::proto::etcdserverpb::*;
+use coffer_core::MemberInfo;
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -15,7 +16,8 @@ impl Cluster for Front {
     ) -> Result<Response<MemberAddResponse>, Status> {
         let urls = request.into_inner().peer_ur_ls;
         check_peer_urls(&urls)?;
-        if urls.iter().any(|url| self.config.advertise_peer_urls.iter().any(|own| own == url.trim())) {
+        let own = self.own_info().peer_urls;
+        if urls.iter().any(|url| own.iter().any(|own| own == url.trim())) {
             return Err(Status::failed_precondition("etcdserver: Peer URLs already exists"));
         }
         Err(refused("adding members"))
@@ -49,10 +51,11 @@ impl Cluster for Front {
             self.read(self.node.barrier()).await?;
         }
         let header = ResponseHeader { revision: 0, ..self.node.header().into() };
+        let MemberInfo { name, peer_urls } = self.own_info();
         let member = Member {
             id: header.member_id,
-            name: self.config.member_name.clone(),
-            peer_ur_ls: known_urls(&self.config.advertise_peer_urls),
+            name,
+            peer_ur_ls: known_urls(&peer_urls),
             client_ur_ls: known_urls(&self.config.advertise_client_urls),
             is_learner: self.node.is_learner(),
         };
@@ -69,6 +72,18 @@ impl Cluster for Front {
 }
 
 impl Front {
+    /// What is known of this member: what the cluster knows of it, and what the server was told where it knows nothing.
+    fn own_info(&self) -> MemberInfo {
+        let (own, config) = (self.node.header().member_id, &self.config);
+        let known = self.node.members().unwrap_or_default().into_iter().map(|(member, _)| member);
+        let MemberInfo { name, peer_urls } =
+            known.filter(|member| member.id == own).map(|member| member.info).next().unwrap_or_default();
+        MemberInfo {
+            name: if name.is_empty() { config.member_name.clone() } else { name },
+            peer_urls: if peer_urls.is_empty() { config.advertise_peer_urls.clone() } else { peer_urls },
+        }
+    }
+
     fn check_member(&self, id: u64) -> Result<(), Status> {
         match id == self.node.header().member_id {
             true => Ok(()),

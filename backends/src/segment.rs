@@ -215,6 +215,10 @@ fn found_store(
         return Err(corrupt(&directory.file_path(SLOTS[0]), 0, "a manifest", found));
     }
     sync_way_to(directory.path(), directory.io())?;
+    // A manifest that is sealed with keys that may stand in a page cache only could outlive them.
+    if let Some(keyring) = keys.keyring() {
+        keyring.begin()?;
+    }
     let founding = match founding {
         Some(founding) => founding,
         None => Founding::draw(directory.path(), directory.io())?,

@@ -12,6 +12,8 @@
 //! - A data key is durable in both slots before anything is sealed with it.
 //! - A key is destroyed only when no [`Sealer`] of it lives. A backend keeps the sealers of all files
 //!   that it still needs, so no file loses its key. Sealers are made under the lock under which keys are destroyed.
+//! - A backend lets go of a file's name before its sealer, and the directory is synced before a key is destroyed: no power
+//!   cut brings back a file that nobody can open.
 //! - Ids of data keys are never used twice.
 //! - After a write that failed nothing is written any more: it is unknown what the medium holds. The keys in memory
 //!   stay those that are surely on it.
@@ -278,6 +280,11 @@ impl Keyring {
         let destroys = kept.len() < state.content.keys.len();
         let ends = state.content.rewrite && kept.len() == 1;
         if !destroys && !ends && state.content.sealed_bytes() < state.counted_bytes + COUNT_BYTES {
+            return;
+        }
+        // Names of files that were given up must not come back once nobody can open them.
+        if destroys && let Err(error) = self.slots.sync_directory() {
+            tracing::warn!(%error, "data keys that nothing needs any more stay");
             return;
         }
         let mut content = state.content.clone();

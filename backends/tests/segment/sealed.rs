@@ -148,6 +148,37 @@ fn a_sealed_store_without_its_keyring_is_refused() {
     assert!(snapshot(&disk) == before, "a refused store is left alone");
 }
 
+/// A creation that failed may leave a keyring that stands in a page cache only; the next one must not found a store on it.
+#[test]
+fn no_store_is_founded_on_a_keyring_that_a_cut_takes_away() {
+    let mut cuts = 0;
+    for at in 1.. {
+        let disk = SimDisk::new(at);
+        disk.arm(at, Fault::Eio);
+        drop(open(&disk, sealed()));
+        let failed = disk.fired();
+        disk.disarm();
+        for cut in 1.. {
+            let disk = disk.fork();
+            disk.arm(disk.counters().operations + cut, Fault::Crash);
+            drop(open(&disk, sealed()));
+            let fired = disk.fired();
+            disk.crash(cut);
+            if let Err(error) = open(&disk, sealed()) {
+                panic!("an error at operation {at}, a cut at {cut} after it: {error}");
+            }
+            cuts += usize::from(fired);
+            if !fired {
+                break;
+            }
+        }
+        if !failed {
+            break;
+        }
+    }
+    assert!(cuts > 100, "{cuts} cuts");
+}
+
 #[test]
 fn a_creation_that_was_cut_is_repeated() {
     for at in 1.. {

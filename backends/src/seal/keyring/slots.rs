@@ -145,9 +145,13 @@ impl KeyringSlots {
         write_full(&*file, slot, 0).map_err(|error| failed("write", error))?;
         file.sync_data().map_err(|error| failed("fdatasync", error))?;
         self.io.rename(&new, path).map_err(|error| failed("rename", error))?;
-        self.io
-            .sync_dir(&self.directory)
-            .map_err(|error| StorageError::io("sync directory", &self.directory, error))
+        self.sync_directory()
+    }
+
+    /// Makes the names in the store's directory durable, and the absence of others.
+    pub(super) fn sync_directory(&self) -> Result<(), StorageError> {
+        let synced = self.io.sync_dir(&self.directory);
+        synced.map_err(|error| StorageError::io("sync directory", &self.directory, error))
     }
 
     /// Removes what was begun and not finished.

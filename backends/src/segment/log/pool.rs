@@ -187,17 +187,19 @@ impl Shared {
         }
     }
 
-    /// Makes a spare out of a file, unless a reader still has it, or there are enough.
+    /// Makes a spare out of a file, unless a reader still has it, or there are enough. The file keeps its key until its
+    /// name is gone, so that nobody destroys the key before.
     fn recycle(&self, file: Arc<LogFile>) {
         let name = file_name(file.id, Suffix::Log);
         let enough = self.inner.lock().spares.len() >= self.spares_max;
-        let Some(file) = Arc::into_inner(file).filter(|file| file.bytes == self.file_bytes && !enough) else {
-            return self.directory.discard(&name);
+        let file = match Arc::try_unwrap(file) {
+            Ok(file) if file.bytes == self.file_bytes && !enough => file,
+            _given_up => return self.directory.discard(&name),
         };
         let spare = file_name(self.directory.fresh_id(), Suffix::Spare);
         match self.directory.rename(&name, &spare) {
             Ok(()) => {
-                let file = StoreFile { path: self.directory.file_path(&spare), ..file.file };
+                let file = StoreFile { path: self.directory.file_path(&spare), ..file.file.clone() };
                 self.inner.lock().spares.push(Spare { name: spare, file });
             }
             Err(error) => tracing::warn!(%error, "a purged log file stays"),

@@ -53,7 +53,7 @@ pub(super) enum Finding {
 ///
 /// # Panics
 /// If the store shows something that was never true, or refuses without a file and a reason.
-pub(super) fn check_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
+fn check_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
     let verified = harness.verify_closed();
     let finding = look_at_flipped(harness, world, crashed, place);
     if let Some(verified) = verified {
@@ -89,7 +89,13 @@ fn check_verified(verified: Result<Findings, StorageError>, finding: Finding, pl
     }
 }
 
-fn look_at_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
+/// As [`check_flipped`], without a verification before.
+pub(super) fn look_at_flipped(
+    harness: &mut dyn Harness,
+    world: &World,
+    crashed: bool,
+    place: &str,
+) -> Finding {
     let opened = match harness.open() {
         Ok(opened) => opened,
         Err(error) => {

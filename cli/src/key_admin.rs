@@ -21,13 +21,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 /// The name of the socket.
 const SOCKET: &str = "admin.sock";
 /// A request is a few hundred bytes; a passphrase may have 64 KiB, half as much again in base64.
 const LINE_BYTES_MAX: u64 = 256 << 10;
+/// How long it is waited after a connection could not be accepted: what is missing then, descriptors say, is not back at
+/// once.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How long a caller may take to say what he wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -219,13 +222,11 @@ pub(crate) struct DataKey {
 impl Status {
     /// Of slots that were read without a key.
     pub(crate) fn of_slots(slots: &[coffer::SlotInfo]) -> Self {
-        let since =
-            |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let slot = |slot: &coffer::SlotInfo| Slot {
             id: slot.id.0,
             kind: slot.kind.to_string(),
             label: slot.label.clone(),
-            created_s: since(slot.created),
+            created_s: seconds(slot.created),
             key_id: slot.parameters.key_id().map(str::to_owned),
         };
         Self { slots: slots.iter().map(slot).collect(), data: None }
@@ -234,12 +235,10 @@ impl Status {
 
 impl From<KeysStatus> for Status {
     fn from(status: KeysStatus) -> Self {
-        let since =
-            |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let key = |key: &coffer::KeyStatus| DataKey {
             id: key.id,
             active: key.state == KeyState::Active,
-            created_s: since(key.created),
+            created_s: seconds(key.created),
             sealed_bytes: key.sealed_bytes,
         };
         let data = Data {
@@ -250,6 +249,10 @@ impl From<KeysStatus> for Status {
         };
         Self { data: Some(data), ..Self::of_slots(&status.slots) }
     }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl NewKey {
@@ -353,14 +356,8 @@ impl Server {
         let ends = Arc::new(AtomicBool::new(false));
         let seen = ends.clone();
         let thread = thread::Builder::new().name("admin".into()).spawn(move || {
-            for stream in listener.incoming() {
-                if seen.load(Ordering::Acquire) {
-                    break;
-                }
-                if let Err(error) = stream.and_then(|stream| serve(&served, stream)) {
-                    tracing::warn!(%error, "a request of an administrator was not answered");
-                }
-            }
+            let next = || listener.accept().map(|(stream, _)| stream);
+            accept(next, &seen, |stream| serve(&served, stream));
         })?;
         Ok(Self { directory: directory.to_owned(), ends, thread: Some(thread) })
     }
@@ -371,13 +368,37 @@ impl Drop for Server {
         self.ends.store(true, Ordering::Release);
         // Wakes the thread, which sees that this is the end.
         let woken = connect(&self.directory).is_ok_and(|stream| stream.is_some());
-        if let Some(thread) = self.thread.take()
+        let thread = self.thread.take().inspect(|thread| thread.thread().unpark());
+        if let Some(thread) = thread
             && woken
         {
             // Whatever it died of, it is gone.
             let _ = thread.join();
         }
         let _ = fs::remove_file(self.directory.join(SOCKET));
+    }
+}
+
+/// Gives each connection that `next` waits for to `serve`, until it is told to end and woken.
+fn accept(
+    mut next: impl FnMut() -> io::Result<UnixStream>,
+    ends: &AtomicBool,
+    serve: impl Fn(UnixStream) -> io::Result<()>,
+) {
+    while !ends.load(Ordering::Acquire) {
+        match next() {
+            Ok(_) if ends.load(Ordering::Acquire) => break,
+            Ok(stream) => {
+                if let Err(error) = serve(stream) {
+                    tracing::warn!(%error, "a request of an administrator was not answered");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a request of an administrator; trying again");
+                // Who ends it wakes the thread.
+                thread::park_timeout(RETRY_AFTER);
+            }
+        }
     }
 }
 
@@ -472,4 +493,23 @@ fn short_path(directory: &Path) -> io::Result<(OwnedFd, PathBuf)> {
         rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd())).join(SOCKET);
     Ok((opened, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn what_can_not_be_accepted_is_waited_for() {
+        let (ends, begun, mut calls) = (AtomicBool::new(false), Instant::now(), 0);
+        let failing = || {
+            calls += 1;
+            ends.store(calls == 4, Ordering::Release);
+            Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()))
+        };
+        accept(failing, &ends, |_| unreachable!("nothing was accepted"));
+        assert_eq!(calls, 4);
+        assert!(begun.elapsed() >= RETRY_AFTER * 2, "it spins: {:?}", begun.elapsed());
+    }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// The variable with a passphrase in it.
 const PASSPHRASE_VARIABLE: &str = "COFFER_SEAL_PASSPHRASE";
@@ -266,23 +267,20 @@ fn from_environment() -> Result<Option<Said>, Failure> {
 /// Asks on the terminal, whatever standard input is.
 fn prompt(what: &str, twice: bool) -> Result<Seal, Failure> {
     let ask = |text: String| {
-        rpassword::prompt_password(text).map(String::into_bytes).map_err(|error| {
+        let asked = rpassword::prompt_password(text).map(|typed| Zeroizing::new(typed.into_bytes()));
+        asked.map_err(|error| {
             Failure::new(
                 Exit::Usage,
                 format_args!("a passphrase can only be asked for on a terminal ({error}): give it in a file"),
             )
         })
     };
-    let passphrase = ask(format!("{what}: "))?;
-    if twice {
-        let mut again = ask(format!("{what}, again: "))?;
-        let same = again == passphrase;
-        zeroize::Zeroize::zeroize(&mut again);
-        if !same {
-            return Err(Failure::usage("the two passphrases are not the same"));
-        }
+    // Whatever is typed is wiped, right or wrong.
+    let mut passphrase = ask(format!("{what}: "))?;
+    if twice && ask(format!("{what}, again: "))? != passphrase {
+        return Err(Failure::usage("the two passphrases are not the same"));
     }
-    Ok(Seal::Passphrase(passphrase.into()))
+    Ok(Seal::Passphrase(std::mem::take(&mut *passphrase).into()))
 }
 
 fn warn(text: impl std::fmt::Display) {

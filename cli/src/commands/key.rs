@@ -188,7 +188,8 @@ fn status(store: &Store<'_>, output: &mut Output) -> Result<(), Failure> {
         Format::Simple => {
             for slot in &status.slots {
                 let label = if slot.label.is_empty() { String::new() } else { format!(", {}", slot.label) };
-                output.line(format_args!("slot {}, {}{label}", slot.id, slot.kind))?;
+                let key_id = slot.key_id.as_ref().map_or(String::new(), |id| format!(" with {id}"));
+                output.line(format_args!("slot {}, {}{key_id}{label}", slot.id, slot.kind))?;
             }
             for key in status.data.iter().flat_map(|data| &data.keys) {
                 let state = if key.active { "active" } else { "opens only" };

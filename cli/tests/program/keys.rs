@@ -1,6 +1,6 @@
 //! `key`: the keys of a store that a daemon has open, and of a closed one, changed by the real program. And `dev`.
 
-use crate::seal::{Home, bare, canaries, content, get, put, seen, text};
+use crate::home::{Home, bare, canaries, content, get, put, seen, serve, text};
 use crate::support::{Daemon, Ran, bare_program, output_of, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -32,21 +32,6 @@ fn status(flags: &[&str]) -> Value {
 fn kinds(status: &Value) -> Vec<&str> {
     let slots = status["slots"].as_array().expect("a list");
     slots.iter().map(|slot| slot["kind"].as_str().expect("a kind")).collect()
-}
-
-fn serve(home: &Home, dir: &str, key: &str) -> Daemon {
-    let mut command = bare_program();
-    command.args([
-        "serve",
-        "--listen-client-urls",
-        "coffer://127.0.0.1:0",
-        "--log-level",
-        "debug",
-        "--data-dir",
-        dir,
-    ]);
-    let log = fs::File::options().append(true).create(true).open(home.path("log")).expect("a file");
-    Daemon::start_with(command.args(["--seal-key-file", key]).stderr(log))
 }
 
 #[test]
@@ -135,7 +120,7 @@ fn are_changed_under_a_daemon(backend: &str) {
     let home = Home::new();
     let (dir, first) = sealed_on(&home, "store", backend);
     let second = home.key("second", 8);
-    let daemon = serve(&home, &dir, &first);
+    let daemon = serve(&home, "store", ["--seal-key-file", &first]);
     let endpoint = daemon.endpoint.clone();
     let socket = home.path("store/admin.sock");
     assert_eq!(fs::metadata(&socket).expect("there").permissions().mode() & 0o777, 0o600);
@@ -191,7 +176,7 @@ fn are_changed_under_a_daemon(backend: &str) {
 fn a_rewriting_outlives_the_daemon() {
     let home = Home::new();
     let (dir, first) = sealed(&home, "store");
-    let mut daemon = serve(&home, &dir, &first);
+    let mut daemon = serve(&home, "store", ["--seal-key-file", &first]);
     let lines = canaries();
     let ran = output_of(bare_program().args(["--endpoints", &daemon.endpoint, "import"]), lines.as_bytes());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -208,7 +193,7 @@ fn a_rewriting_outlives_the_daemon() {
     daemon.wait();
     wait_for(|| rotation.try_wait().expect("waitable"));
     // The socket that it left does not keep the next one from listening.
-    let daemon = serve(&home, &dir, &first);
+    let daemon = serve(&home, "store", ["--seal-key-file", &first]);
     wait_for(|| {
         let now = status(&["--data-dir", &dir]);
         (now["data"]["keys"].as_array()?.len() == 1 && now["data"]["rewriting"] == false).then_some(())

@@ -1,80 +1,14 @@
 //! Sealed stores: which ones are made, what opens them, and what is refused and left as it is.
 
-use crate::support::{Daemon, Ran, bare_program, output_of, run_with, wait_for};
+use crate::home::{CANARY_KEY, CANARY_VALUE, Home, bare, canaries, content, get, put, seen, serve, text};
+use crate::support::{Daemon, bare_program, output_of, run_with, wait_for};
 use rustix::process::Signal;
-use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
-use tempfile::TempDir;
-
-/// A directory with keys in it, and room for stores.
-pub(crate) struct Home {
-    pub(crate) dir: TempDir,
-}
-
-impl Home {
-    pub(crate) fn new() -> Self {
-        Self { dir: TempDir::new().expect("a directory") }
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// A file that only its owner may read.
-    pub(crate) fn secret(&self, name: &str, content: &str) -> String {
-        let path = self.path(name);
-        fs::write(&path, content).expect("written");
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("set");
-        text(&path)
-    }
-
-    pub(crate) fn key(&self, name: &str, byte: u8) -> String {
-        self.secret(name, &format!("{byte:02x}").repeat(32))
-    }
-
-    pub(crate) fn uri(&self, name: &str) -> String {
-        format!("file://{}", self.path(name).display())
-    }
-}
-
-pub(crate) fn text(path: &Path) -> String {
-    path.to_str().expect("UTF-8").to_owned()
-}
-
-/// Runs the program without anything in its environment that says how stores are kept.
-pub(crate) fn bare<const N: usize>(args: [&str; N]) -> Ran {
-    output_of(bare_program().args(args), b"")
-}
-
-/// The names and bytes of all files below `dir` but the lock, which names who tried last, and the daemon's socket.
-pub(crate) fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).expect("readable") {
-        let path = entry.expect("an entry").path();
-        match path.is_dir() {
-            true => files.extend(content(&path)),
-            false if path.ends_with("LOCK") || path.ends_with("admin.sock") => {}
-            false => files.push((path.clone(), fs::read(&path).expect("a file"))),
-        }
-    }
-    files.sort();
-    files
-}
-
-pub(crate) fn put(store: &[&str], key: &str, value: &str) {
-    let args = store.iter().copied().chain(["put", key, value]);
-    assert_eq!(output_of(bare_program().args(args), b"").ok(), "OK\n");
-}
-
-pub(crate) fn get(store: &[&str], key: &str) -> String {
-    let args = store.iter().copied().chain(["get", "--print-value-only", key]);
-    output_of(bare_program().args(args), b"").ok()
-}
 
 #[test]
 fn a_new_store_is_not_made_in_the_clear_by_accident() {
@@ -393,27 +327,6 @@ fn convert_seals_and_unseals_and_changes_keys() {
     assert_eq!(get(&["--store", &home.uri("again")], "a"), "1\n");
 }
 
-/// Words that nothing else on the disk has.
-const CANARY_KEY: &str = "canary/2f1e7c0b9d";
-const CANARY_VALUE: &str = "tweet-8a44c1d07e";
-
-/// Every file below `dir` that has one of the canaries in it.
-pub(crate) fn seen(dir: &Path) -> Vec<PathBuf> {
-    let has =
-        |bytes: &[u8], canary: &str| bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
-    let with_canary = |(_, bytes): &(PathBuf, Vec<u8>)| has(bytes, CANARY_KEY) || has(bytes, CANARY_VALUE);
-    content(dir).into_iter().filter(with_canary).map(|(path, _)| path).collect()
-}
-
-pub(crate) fn canaries() -> String {
-    (0..2_000).fold(String::new(), |mut lines, number| {
-        let padding = "x".repeat(number % 700);
-        writeln!(lines, "{{\"key\":\"{CANARY_KEY}/{number}\",\"value\":\"{CANARY_VALUE}{padding}\"}}")
-            .expect("a string takes everything");
-        lines
-    })
-}
-
 /// What was stored is in no file of a sealed store and in nothing that the daemon says, whatever happens to it.
 #[test]
 fn nothing_that_was_stored_is_on_the_disk_or_in_the_log() {
@@ -426,22 +339,7 @@ fn is_nowhere_in_the_clear(backend: &str) {
     let home = Home::new();
     let key = home.key("key", 7);
     let mut logs = String::new();
-    let start = || {
-        let mut command = bare_program();
-        command.args([
-            "serve",
-            "--listen-client-urls",
-            "coffer://127.0.0.1:0",
-            "--log-level",
-            "debug",
-            "--backend",
-            backend,
-        ]);
-        command.args(["--seal-key-file", &key, "--data-dir"]).arg(home.path("store"));
-        // A file: a pipe that nobody reads would hold the daemon.
-        let log = fs::File::options().append(true).create(true).open(home.path("log")).expect("a file");
-        Daemon::start_with(command.stderr(log))
-    };
+    let start = || serve(&home, "store", ["--backend", backend, "--seal-key-file", &key]);
     let daemon = start();
     let place = ["--endpoints".to_owned(), daemon.endpoint.clone()];
     let run_there = |place: &[String], args: &[&str], input: &[u8]| {

@@ -1,6 +1,6 @@
 //! `snapshot`: files that hold all of a store, saved from a daemon and from a closed store, and stores made from them.
 
-use crate::seal::{Home, bare, content, get, put, text};
+use crate::home::{Home, bare, content, get, put, text};
 use crate::support::{Daemon, Ran, bare_program, output_of, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Plugins that tests talk to: a real gRPC server, and sockets that are none. Also used by the tests of `backends`.
+//! Plugins that tests talk to: a real gRPC server, and sockets that are none. Also used by the tests of `backends` and `cli`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +34,8 @@ pub struct Behaviour {
     pub refusal: Option<Status>,
     /// Calls are never answered.
     pub hangs: bool,
+    /// Decrypt gives other bytes than those that were encrypted, as a plugin of somebody else may.
+    pub foreign: bool,
     /// Encrypt is refused with the plaintext, as base64, in the reason.
     pub repeats: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Behaviour {
             encrypted: |_| {},
             refusal: None,
             hangs: false,
+            foreign: false,
             repeats: false,
         }
     }
@@ -184,12 +187,13 @@ impl KeyManagementService for Keeper {
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
         let request = request.into_inner();
-        self.begin("decrypt", &request.uid).await?;
+        let behaviour = self.begin("decrypt", &request.uid).await?;
         let key = request.annotations.get("local.plugin.example").and_then(|value| value.first());
         let key = *key.ok_or_else(|| Status::invalid_argument("the annotation is missing"))?;
         if request.key_id != format!("key-{key}") {
             return Err(Status::not_found("no such key"));
         }
+        let key = key.wrapping_add(behaviour.foreign.into());
         let plaintext = request.ciphertext.iter().map(|byte| byte.wrapping_sub(key)).collect();
         Ok(Response::new(DecryptResponse { plaintext }))
     }

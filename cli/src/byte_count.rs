@@ -1,4 +1,4 @@
-//! Numbers of bytes as people write them: `512`, `64KiB`, `8MiB`, `1GiB`.
+//! Numbers of bytes as people write them: `512`, `64KiB`, `8MiB`, `1GiB`, `1TiB`.
 
 /// Reads a number of bytes above zero.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
@@ -9,6 +9,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
         "KiB" | "K" => 10,
         "MiB" | "M" => 20,
         "GiB" | "G" => 30,
+        "TiB" | "T" => 40,
         _ => return Err(wrong()),
     };
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
@@ -21,7 +22,8 @@ mod tests {
 
     #[test]
     fn units_are_binary() {
-        let read = [("1", 1), ("7B", 7), ("64KiB", 64 << 10), ("8MiB", 8 << 20), ("2G", 2 << 30)];
+        let read =
+            [("1", 1), ("7B", 7), ("64KiB", 64 << 10), ("8MiB", 8 << 20), ("2G", 2 << 30), ("1TiB", 1 << 40)];
         for (text, bytes) in read {
             assert_eq!(parse(text), Ok(bytes));
         }

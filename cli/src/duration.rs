@@ -1,4 +1,4 @@
-//! Durations as people and etcd write them: `5s`, `1m30s`, `250ms`; a bare number means seconds.
+//! Durations as people and etcd write them: `5s`, `1m30s`, `250ms`, and `90d`; a bare number means seconds.
 
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3600.0,
+            "d" => 86400.0,
             _ => return Err(wrong()),
         };
         let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
@@ -40,9 +41,15 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
-        for (text, millis) in
-            [("5s", 5_000), ("1m30s", 90_000), ("250ms", 250), ("1.5h", 5_400_000), ("7", 7_000), ("0s", 0)]
-        {
+        for (text, millis) in [
+            ("5s", 5_000),
+            ("1m30s", 90_000),
+            ("250ms", 250),
+            ("1.5h", 5_400_000),
+            ("2d", 172_800_000),
+            ("7", 7_000),
+            ("0s", 0),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "s", "5x", "5s3", "-1s", "1e400s", "99999999999999999999h"] {

@@ -298,7 +298,7 @@ impl NewKey {
 pub(crate) struct Served {
     pub(crate) node: Node,
     /// The keys, if the store is sealed.
-    pub(crate) keys: Option<StoreKeys>,
+    pub(crate) keys: Option<Arc<StoreKeys>>,
 }
 
 impl Served {

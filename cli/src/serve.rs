@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 mod data_dir;
 pub(crate) mod dev;
 pub(crate) mod plan;
+pub(crate) mod rotation;
 pub(crate) mod settings;
 mod surfaces;
 

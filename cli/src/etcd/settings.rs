@@ -10,6 +10,7 @@ use crate::seal::SealFlags;
 use crate::serve::LogLevel;
 use crate::serve::compaction::AutoCompaction;
 use crate::serve::plan::{Listen, Plan, Surface};
+use crate::serve::rotation::Rotation;
 use crate::serve::settings::{Limits, absolute};
 use coffer::Seal;
 use coffer_etcd::server::ServerConfig;
@@ -118,6 +119,7 @@ impl Settings {
             rpc: coffer_rpc::server::ServerConfig::default(),
             etcd: surface(given, &name, &limits, advertise_client_urls, advertise_peer_urls),
             auto_compaction,
+            rotation: Rotation::default(),
         };
         Ok(Self { name, plan, listen_peer_urls })
     }

@@ -75,6 +75,12 @@ pub(crate) struct Partial {
     /// Bytes that such a verification reads in a second [default: 8MiB]
     #[arg(long, env = "COFFER_SCRUB_RATE", value_name = "BYTES")]
     pub(crate) scrub_rate: Option<String>,
+    /// The data key of a sealed store is replaced after this time; 0 for never [default: 90d]
+    #[arg(long, env = "COFFER_SEAL_ROTATE_AFTER", value_name = "DURATION")]
+    pub(crate) seal_rotate_after: Option<String>,
+    /// … and once it has sealed that much; 0 for never [default: 1TiB]
+    #[arg(long, env = "COFFER_SEAL_ROTATE_BYTES", value_name = "SIZE")]
+    pub(crate) seal_rotate_bytes: Option<String>,
     /// What is logged to standard error [default: info]
     #[arg(long, env = "COFFER_LOG_LEVEL", value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
@@ -85,7 +91,7 @@ pub(crate) struct Partial {
 }
 
 /// The keys of a file: the fields of [`Partial`].
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 22] = [
     "name",
     "data-dir",
     "backend",
@@ -100,6 +106,8 @@ const KEYS: [&str; 20] = [
     "auto-compaction-retention",
     "scrub-interval",
     "scrub-rate",
+    "seal-rotate-after",
+    "seal-rotate-bytes",
     "log-level",
     SealKeys::NAMES[0],
     SealKeys::NAMES[1],
@@ -152,6 +160,8 @@ impl Partial {
             auto_compaction_retention: self.auto_compaction_retention.or(fallback.auto_compaction_retention),
             scrub_interval: self.scrub_interval.or(fallback.scrub_interval),
             scrub_rate: self.scrub_rate.or(fallback.scrub_rate),
+            seal_rotate_after: self.seal_rotate_after.or(fallback.seal_rotate_after),
+            seal_rotate_bytes: self.seal_rotate_bytes.or(fallback.seal_rotate_bytes),
             log_level: self.log_level.or(fallback.log_level),
             // Only a file has them here.
             seal: fallback.seal,

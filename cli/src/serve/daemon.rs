@@ -6,11 +6,12 @@
 use super::compaction;
 use super::data_dir;
 use super::plan::Plan;
+use super::rotation;
 use super::surfaces::Surfaces;
 use crate::failure::{Exit, Failure};
 use crate::key_admin::{self, Served};
 use coffer::request::Header;
-use coffer::{Error, ErrorGroup, OpenStore, Uri};
+use coffer::{Error, ErrorGroup, OpenStore, StoreKeys, Uri};
 use coffer_core::node::Node;
 use coffer_runtime::{Signal, SignalStream};
 use futures_util::StreamExt;
@@ -18,6 +19,7 @@ use futures_util::future::{self, Either};
 use sd_notify::NotifyState;
 use std::fmt;
 use std::pin::pin;
+use std::sync::Arc;
 
 /// What there is to announce once clients are answered.
 pub(crate) struct Ready<'a> {
@@ -45,7 +47,8 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
     let uri = Uri::File { dir: plan.data_dir.clone(), backend: None, seal: None };
     let OpenStore { node, keys } = plan.options.open_store(&uri).await?;
     tell_how_it_is_kept(plan, &node).await;
-    let served = Served { node: node.clone(), keys };
+    let keys = keys.map(Arc::new);
+    let served = Served { node: node.clone(), keys: keys.clone() };
     let admin = match key_admin::Server::start(&plan.data_dir, served) {
         Ok(server) => Some(server),
         Err(error) => {
@@ -63,7 +66,7 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
                 metrics_urls: surfaces.metrics_urls(),
             };
             let ended = match announce(&ready) {
-                Ok(()) => until_the_end(plan, &node, &surfaces, signals).await,
+                Ok(()) => until_the_end(plan, &node, keys, &surfaces, signals).await,
                 Err(failure) => Err(failure),
             };
             surfaces.shutdown();
@@ -95,6 +98,7 @@ async fn tell_how_it_is_kept(plan: &Plan, node: &Node) {
 async fn until_the_end(
     plan: &Plan,
     node: &Node,
+    keys: Option<Arc<StoreKeys>>,
     surfaces: &Surfaces,
     signals: SignalStream,
 ) -> Result<(), Failure> {
@@ -102,10 +106,11 @@ async fn until_the_end(
     tell_systemd(&[NotifyState::Ready, NotifyState::Status(&format!("serving {urls}"))]);
     let (stop, fault_of_node) = (pin!(told_to_stop(signals)), pin!(node.stopped()));
     let end = future::select(stop, fault_of_node);
-    let housekeeping = pin!(compaction::run(plan.auto_compaction, node));
+    let compaction = compaction::run(plan.auto_compaction, node);
+    let housekeeping = pin!(future::join(compaction, rotation::run(plan.rotation, keys)));
     let end = match future::select(end, housekeeping).await {
         Either::Left((end, _)) => end,
-        Either::Right((never, _)) => match never {},
+        Either::Right(((never, _), _)) => match never {},
     };
     match end {
         Either::Left((signal, _)) => {

@@ -1,6 +1,7 @@
 //! What a daemon is to do, whoever was told: `coffer serve` or the program under the name `etcd`.
 
 use super::compaction::AutoCompaction;
+use super::rotation::Rotation;
 use coffer::Options;
 use coffer_etcd::server::ServerConfig as EtcdConfig;
 use coffer_rpc::server::ServerConfig as RpcConfig;
@@ -17,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) rpc: RpcConfig,
     pub(crate) etcd: EtcdConfig,
     pub(crate) auto_compaction: Option<AutoCompaction>,
+    /// When the data key of a sealed store is replaced.
+    pub(crate) rotation: Rotation,
 }
 
 /// A URL to listen on, and what is served there.

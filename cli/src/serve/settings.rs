@@ -3,6 +3,7 @@
 use super::compaction::AutoCompaction;
 use super::config::{LogLevel, Partial, ServeOptions};
 use super::plan::{Listen, Plan, Surface};
+use super::rotation::Rotation;
 use crate::byte_count;
 use crate::duration;
 use crate::etcd::urls;
@@ -71,6 +72,8 @@ impl Settings {
             let rate = byte_count::parse(rate).map_err(|reason| format!("scrub-rate: {reason}"))?;
             options = options.scrub_rate_bytes(rate);
         }
+        let rotation =
+            Rotation::read(given.seal_rotate_after.as_deref(), given.seal_rotate_bytes.as_deref())?;
         let plan = Plan {
             data_dir,
             options: match given.backend {
@@ -89,6 +92,7 @@ impl Settings {
                 ..Default::default()
             },
             auto_compaction,
+            rotation,
         };
         Ok(Self { plan, log_level: given.log_level.unwrap_or_default() })
     }

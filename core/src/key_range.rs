@@ -1,17 +1,19 @@
 //! Half-open ranges of keys, and etcd's `range_end` convention.
 
+use crate::hidden::Hidden;
 use bytes::Bytes;
+use std::fmt;
 use std::ops::Bound;
 
 /// A set of keys: one key, or a half-open range of the byte order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyRange {
     start: Bytes,
     end: End,
 }
 
 /// Where a range ends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum End {
     /// The range is the start key alone.
     Single,
@@ -115,6 +117,19 @@ pub fn successor_of_prefix(prefix: &[u8]) -> Option<Bytes> {
     let mut end = prefix[..=keep].to_vec();
     end[keep] += 1;
     Some(end.into())
+}
+
+// Keys never reach logs: `Debug` shows sizes only.
+impl fmt::Debug for KeyRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("KeyRange");
+        shown.field("start", &Hidden(&self.start));
+        match &self.end {
+            End::Single => shown.finish(),
+            End::Before(end) => shown.field("end", &Hidden(end)).finish(),
+            End::Open => shown.finish_non_exhaustive(),
+        }
+    }
 }
 
 #[cfg(test)]

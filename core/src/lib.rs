@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+mod hidden;
 pub mod key_range;
 pub mod member;
 pub mod metrics;

@@ -3,6 +3,7 @@
 //! A request arrives here decoded but unchecked; [`crate::state::check`] checks it before it is proposed.
 //! Field meanings and defaults are etcd's v3 API.
 
+use crate::hidden::Hidden;
 use crate::key_range::KeyRange;
 use crate::record::KeyValue;
 use crate::revision::LeaseId;
@@ -135,7 +136,7 @@ pub struct RangeResponse {
 }
 
 /// Writes one key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PutRequest {
     /// The key.
     pub key: Bytes,
@@ -191,7 +192,7 @@ pub enum CompareResult {
 }
 
 /// What a compare looks at, and what it compares with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants say what they are")]
 pub enum CompareTarget {
     Version(i64),
@@ -319,7 +320,7 @@ pub struct LeaseTimeToLiveRequest {
 }
 
 /// Answer to a [`LeaseTimeToLiveRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct LeaseTimeToLiveResponse {
     /// Who answered and when.
     pub header: Header,
@@ -451,4 +452,42 @@ pub struct StatusResponse {
     pub alarms: Vec<Alarm>,
     /// What is wrong, one sentence each.
     pub errors: Vec<String>,
+}
+
+// Keys and values never reach logs: `Debug` shows sizes only.
+impl fmt::Debug for PutRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutRequest")
+            .field("key", &Hidden(&self.key))
+            .field("value", &Hidden(&self.value))
+            .field("lease", &self.lease)
+            .field("prev_kv", &self.prev_kv)
+            .field("ignore_value", &self.ignore_value)
+            .field("ignore_lease", &self.ignore_lease)
+            .finish()
+    }
+}
+
+impl fmt::Debug for CompareTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => f.debug_tuple("Version").field(version).finish(),
+            Self::Create(revision) => f.debug_tuple("Create").field(revision).finish(),
+            Self::Mod(revision) => f.debug_tuple("Mod").field(revision).finish(),
+            Self::Value(value) => f.debug_tuple("Value").field(&Hidden(value)).finish(),
+            Self::Lease(lease) => f.debug_tuple("Lease").field(lease).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for LeaseTimeToLiveResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseTimeToLiveResponse")
+            .field("header", &self.header)
+            .field("id", &self.id)
+            .field("ttl_s", &self.ttl_s)
+            .field("granted_ttl_s", &self.granted_ttl_s)
+            .field("keys", &self.keys.len())
+            .finish()
+    }
 }

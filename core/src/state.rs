@@ -50,11 +50,13 @@ pub use reader::{LeaseInfo, StateReader, TxnReading};
 pub use txn::{Budget, TXN_LOOKS_MAX};
 
 use crate::error::Error;
+use crate::hidden::Hidden;
 use crate::record::Record;
 use crate::request::{Alarm, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
 use crate::revision::{LeaseId, Revision};
 use crate::storage::StorageError;
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 
 /// Lends stored values to the state machine and takes new records from it.
@@ -134,7 +136,7 @@ pub struct Proposal {
 }
 
 /// A key as the index shows it at some revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct IndexEntry {
     /// The key; empty in the outcome of a range whose records will be read, because they have it.
     pub key: Bytes,
@@ -144,6 +146,18 @@ pub struct IndexEntry {
     pub create_revision: i64,
     /// Number of puts since.
     pub version: i64,
+}
+
+// Keys never reach logs: `Debug` shows sizes only.
+impl fmt::Debug for IndexEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IndexEntry")
+            .field("key", &Hidden(&self.key))
+            .field("revision", &self.revision)
+            .field("create_revision", &self.create_revision)
+            .field("version", &self.version)
+            .finish()
+    }
 }
 
 /// What a range inside a txn sees. Whoever waits for the answer looks for it ([`StateReader::find`]), reads the values

@@ -378,3 +378,39 @@ fn is_nowhere_in_the_clear(backend: &str) {
     assert_eq!(import.code, 0, "{}", import.stderr);
     assert!(!seen(&home.path("clear")).is_empty());
 }
+
+/// Damage that a running daemon meets stops it, and neither it nor who asked says what was stored.
+#[test]
+fn a_daemon_that_meets_damage_says_nothing_of_what_was_stored() {
+    let home = Home::new();
+    // In the clear as well: there the damaged bytes themselves are keys and values.
+    for seal in [&["--seal-key-file", home.key("key", 7).as_str()][..], &["--unsealed"]] {
+        let name = if seal.len() > 1 { "sealed" } else { "clear" };
+        let daemon = serve(&home, name, seal);
+        let import = output_of(
+            bare_program().args(["--endpoints", &daemon.endpoint, "import"]),
+            canaries().as_bytes(),
+        );
+        assert_eq!(import.code, 0, "{}", import.stderr);
+        assert_eq!(daemon.stop(Signal::TERM).0, Some(0));
+        // Started again it has read keys and no values.
+        let mut daemon = serve(&home, name, seal);
+        let mut flipped = 0;
+        for (path, mut bytes) in content(&home.path(name)) {
+            if path.extension().is_some_and(|extension| extension == "records") {
+                bytes.iter_mut().skip(600).step_by(500).for_each(|byte| *byte ^= 0x10);
+                fs::write(&path, bytes).expect("written");
+                flipped += 1;
+            }
+        }
+        assert!(flipped > 0);
+        let asked = ["--endpoints", &daemon.endpoint];
+        let ran = output_of(bare_program().args(asked).args(["get", CANARY_KEY, "--prefix"]), b"");
+        assert_eq!((ran.code, ran.stdout.len()), (5, 0), "{}", ran.stderr);
+        assert_eq!(daemon.wait(), Some(5));
+        let said = format!("{}{}", ran.stderr, fs::read_to_string(home.path("log")).expect("a log"));
+        assert!(said.contains(".records") && said.contains("damaged"), "{said}");
+        assert!(!said.contains(CANARY_KEY) && !said.contains(CANARY_VALUE), "{said}");
+        assert!(!said.contains(&CANARY_KEY[..8]) && !said.contains(&CANARY_VALUE[..8]), "{said}");
+    }
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::cmp::Ordering;
 
 /// A set of half-open ranges, each with the number that its owner gave it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct IntervalTree {
     root: Link,
     /// State of the generator of priorities. They only shape the tree; results do not depend on them.
@@ -18,7 +18,6 @@ pub(super) struct IntervalTree {
 
 type Link = Option<Box<Node>>;
 
-#[derive(Debug)]
 struct Node {
     start: Bytes,
     end: End,

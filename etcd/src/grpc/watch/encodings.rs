@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use coffer_core::watch::WatchEvent;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 /// Encodings that are kept at a time.
@@ -27,11 +28,17 @@ struct Kept {
     bytes: usize,
 }
 
-#[derive(Debug)]
 struct Entry {
     events: Arc<[WatchEvent]>,
     bytes: usize,
     encoded: Arc<OnceLock<Bytes>>,
+}
+
+// What was encoded never reaches logs.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 impl Encodings {

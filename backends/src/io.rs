@@ -116,6 +116,14 @@ pub trait Io: Send + Sync + 'static {
         SystemTime::now()
     }
 
+    /// Bytes that can still be taken on the file system of a directory, if that can be told.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn free_bytes(&self, _directory: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Fills `bytes` from the system's random generator.
     ///
     /// # Errors

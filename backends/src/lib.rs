@@ -21,6 +21,7 @@ mod inspect;
 pub mod io;
 mod place;
 mod poison;
+mod room;
 pub mod seal;
 pub mod segment;
 mod snapshot;

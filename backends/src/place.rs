@@ -61,7 +61,7 @@ impl StoreLock {
         match io.lock(&path) {
             Ok(LockAttempt::Held(guard)) => Ok(Self { keyring: OnceLock::new(), _guard: guard }),
             Ok(LockAttempt::Busy { owner }) => Err(StorageError::InUse { path: directory.to_owned(), owner }),
-            Err(error) => Err(StorageError::io("lock", path, error)),
+            Err(error) => Err(StorageError::io_or_no_room("lock", path, error)),
         }
     }
 
@@ -104,7 +104,7 @@ pub(crate) fn create_directories(path: &Path, io: &dyn Io, create: bool) -> Resu
     }
     match io.create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StorageError::io("create directory", path, error))
+            Err(StorageError::io_or_no_room("create directory", path, error))
         }
         _ => Ok(()),
     }

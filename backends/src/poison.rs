@@ -22,11 +22,18 @@ impl Poison {
         self.reason.get().is_none()
     }
 
-    /// Remembers a failure, and passes it on.
+    /// Ends this half for `error`, whatever it is.
+    pub(crate) fn end(&self, error: &StorageError) {
+        // The first reason stays; later ones are its consequences.
+        let _ = self.reason.set(error.to_string());
+    }
+
+    /// Remembers a failure, and passes it on. A lack of room is none: what was to happen did not.
     pub(crate) fn note<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
-        if let Err(error) = &result {
-            // The first reason stays; later ones are its consequences.
-            let _ = self.reason.set(error.to_string());
+        if let Err(error) = &result
+            && !error.is_no_room()
+        {
+            self.end(error);
         }
         result
     }

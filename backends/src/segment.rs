@@ -11,6 +11,7 @@
 //! - The log is synced before records, records before the manifest that names them.
 //! - Every stored byte that matters is covered by a tag that is bound to its place; see [`crate::seal`]. In a sealed
 //!   store everything but headers of fixed size, with numbers only, is encrypted.
+//! - A full disk is no fault: what needs room lets the reserve go, then fails and can be tried again.
 //! - No memory mapping: a read error is an error, not a signal.
 //!
 //! # Crash behaviour
@@ -29,6 +30,7 @@ use crate::Backend;
 use crate::format::corrupt;
 use crate::io::{Io, RealIo};
 use crate::place::{Founding, Identity, LOCK, StoreLock, create_directories, explain, sync_way_to};
+use crate::room::RESERVE;
 use crate::seal::{AtRest, Keyring, Keys, Sealing, is_keys_file};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
@@ -48,6 +50,8 @@ pub struct Options {
     pub log_file_bytes: u64,
     /// Purged log files that are kept to be used again.
     pub log_spares_max: usize,
+    /// The most that is set aside for a full disk: what it takes to get out of it again. 0 for nothing.
+    pub reserve_bytes_max: u64,
     /// Whether log files are prepared and recycled by a thread of the store. Without it the caller of
     /// [`Log::write`] does that, in an order that repeats: for simulations.
     pub background: bool,
@@ -59,7 +63,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { log_file_bytes: 16 << 20, log_spares_max: 2, background: true, create: true, founding: None }
+        Self {
+            log_file_bytes: 16 << 20,
+            log_spares_max: 2,
+            reserve_bytes_max: 32 << 20,
+            background: true,
+            create: true,
+            founding: None,
+        }
     }
 }
 
@@ -112,12 +123,13 @@ fn open(
         at_rest.check_missing(path, &*io)?;
     }
     create_directories(path, &*io, options.create)?;
-    let directory = Arc::new(Directory::new(path, io.clone()));
+    let directory = Arc::new(Directory::new(path, io.clone(), options.reserve_bytes_max));
     check_ours(&directory, &at_rest, options.create)?;
     let lock = Arc::new(StoreLock::take(path, directory.io())?);
+    directory.room().adopt()?;
     let names = directory.list()?;
     let exists = names.iter().any(|name| SLOTS.contains(&name.as_str()));
-    let keys = Keys::open(at_rest, io.clone(), path, &names, exists)?;
+    let keys = Keys::open(at_rest, directory.pressing_io(), path, &names, exists)?;
     if let Some(keyring) = keys.keyring() {
         lock.covers(keyring);
     }
@@ -149,13 +161,14 @@ fn open(
     };
     // Records first: they are only read, so that a damaged one is reported before anything changes.
     let checkpoint = manifest.checkpoint.clone();
-    let files = Arc::new(RecordFiles::new(directory.clone(), sealing, slots, manifest, progress));
+    let mut files = RecordFiles::new(directory.clone(), sealing, slots, manifest, progress);
     let units = files.open_units()?;
     let log = SegmentLog::open(directory, config, &names, lock.clone())?;
     let boot = log.boot();
+    files.join(log.pool());
     files.begin(boot)?;
     files.remove_leftovers(&names);
-    let records = UnitRecords::new(files, units, checkpoint, lock);
+    let records = UnitRecords::new(Arc::new(files), units, checkpoint, lock);
     records.settle_keys();
     let identity = Identity { store_id, cluster_id, member_id, boot };
     Ok(SegmentStore { log: Box::new(log), records: Arc::new(records), identity, keyring })
@@ -178,7 +191,8 @@ fn check_ours(directory: &Directory, at_rest: &AtRest, create: bool) -> Result<(
     }
     // A file system's own directory does not make its root somebody's.
     let foreign = |name: &&String| {
-        parse_name(name).is_none() && !is_keys_file(name) && ![LOCK, "lost+found"].contains(&name.as_str())
+        let plain = [LOCK, RESERVE, "lost+found"].contains(&name.as_str());
+        parse_name(name).is_none() && !is_keys_file(name) && !plain
     };
     match names.iter().find(foreign) {
         None => at_rest.check_new(&path, &names),

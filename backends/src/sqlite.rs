@@ -30,6 +30,7 @@ mod nonces;
 mod progress;
 mod records;
 mod sealed;
+mod system_error;
 mod wal;
 
 use crate::Backend;
@@ -38,6 +39,7 @@ use crate::format::header::FileKind;
 use crate::format::piece::append_piece;
 use crate::io::{Io, OpenMode, RealIo};
 use crate::place::{Founding, Identity, LOCK, StoreLock, create_directories, explain, random, sync_way_to};
+use crate::room::{PressingIo, RESERVE, Room};
 use crate::seal::{AtRest, Keyring, Keys, Sealing, is_keys_file};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Log, Records, StorageError};
@@ -67,13 +69,15 @@ pub struct Options {
     pub founding: Option<Founding>,
     /// Connections that are kept for reading, per database. Without any, reads take the writer's.
     pub readers_max: usize,
+    /// The most that is set aside for a full disk: what it takes to get out of it again. 0 for nothing.
+    pub reserve_bytes_max: u64,
     /// The VFS that SQLite reaches its files by; for tests, which register one of their own.
     pub vfs: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { create: true, founding: None, readers_max: 4, vfs: VFS.into() }
+        Self { create: true, founding: None, readers_max: 4, reserve_bytes_max: 32 << 20, vfs: VFS.into() }
     }
 }
 
@@ -112,8 +116,16 @@ impl SqliteStore {
         options: &Options,
         io: Arc<dyn Io>,
     ) -> Result<Self, StorageError> {
-        let access = Access { vfs: options.vfs.clone(), readers_max: options.readers_max };
-        open(path, at_rest, options, &access, io).map_err(|error| explain(path, error))
+        let room = Arc::new(Room::new(path.join(RESERVE), io.clone(), options.reserve_bytes_max));
+        let access = Access { vfs: options.vfs.clone(), readers_max: options.readers_max, room };
+        let opened = match open(path, at_rest.share(), options, &access, io.clone()) {
+            // What found no room has let the reserve go.
+            Err(error) if error.is_no_room() && access.room.was_let_go() => {
+                open(path, at_rest, options, &access, io)
+            }
+            opened => opened,
+        };
+        opened.map_err(|error| explain(path, error))
     }
 }
 
@@ -130,9 +142,11 @@ fn open(
     create_directories(path, &*io, options.create)?;
     check_ours(path, &*io, &at_rest, options.create)?;
     let lock = Arc::new(StoreLock::take(path, &*io)?);
+    access.room.adopt()?;
+    let pressing = Arc::new(PressingIo::new(access.room.clone()));
     let names = list(path, &*io)?;
     let exists = names.iter().any(|name| name == STATE);
-    let keys = Keys::open(at_rest, io.clone(), path, &names, exists)?;
+    let keys = Keys::open(at_rest, pressing.clone(), path, &names, exists)?;
     if let Some(keyring) = keys.keyring() {
         lock.covers(keyring);
     }
@@ -145,7 +159,7 @@ fn open(
     }
     let file = |name: &str| path.join(name);
     for name in [LOG, STATE] {
-        wal::recover(&*io, &file(name), &file(&format!("{NEW}{name}-wal")))?;
+        wal::recover(&*pressing, &file(name), &file(&format!("{NEW}{name}-wal")))?;
     }
     let state = Arc::new(Database::open(&file(STATE), access, &records::SCHEMA)?);
     let rows = Arc::new(RecordRows::load(state, keys.clone(), io.clone())?);
@@ -193,7 +207,7 @@ fn check_ours(path: &Path, io: &dyn Io, at_rest: &AtRest, create: bool) -> Resul
         !is_database(name)
             && !is_unfinished(name)
             && !is_keys_file(name)
-            && ![LOCK, "lost+found"].contains(&name.as_str())
+            && ![LOCK, RESERVE, "lost+found"].contains(&name.as_str())
     }) {
         None => at_rest.check_new(path, &names),
         Some(name) => refuse(format!(
@@ -271,7 +285,8 @@ fn found_store(
     let create =
         |name: &str, kind, schema: &[&str], vacuum, row: String, place, text: &dyn Fn(&mut Vec<u8>)| {
             let new = path.join(format!("{NEW}{name}"));
-            io.open(&new, OpenMode::Create).map_err(|error| StorageError::io("create", &new, error))?;
+            io.open(&new, OpenMode::Create)
+                .map_err(|error| StorageError::io_or_no_room("create", &new, error))?;
             Database::create(&new, access, schema, vacuum, |connection| {
                 let (sealer, header, mut nonces) = sealed::new_file(kind, &sealing, 1)?;
                 let mut piece = Vec::new();
@@ -280,10 +295,10 @@ fn found_store(
                     .execute("INSERT INTO sealed_files(id, header) VALUES(1, ?1)", [header])
                     .and_then(|_| connection.execute(&row, [piece]))
                     .map(|_| ())
-                    .map_err(|error| database::failure("create", &new, error))
+                    .map_err(|error| database::failure_on(connection, "create", &new, error))
             })?;
             let name = path.join(name);
-            io.rename(&new, &name).map_err(|error| StorageError::io("rename", &new, error))?;
+            io.rename(&new, &name).map_err(|error| StorageError::io_or_no_room("rename", &new, error))?;
             io.sync_dir(path).map_err(|error| StorageError::io("sync directory", path, error))
         };
     let base = Base::fresh(founding.boot);

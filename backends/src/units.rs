@@ -107,27 +107,33 @@ impl<M: Medium> UnitRecords<M> {
     /// Writes records into new units, durably.
     fn store(
         &self,
+        presses: bool,
         next: &mut dyn FnMut() -> Result<Option<Arc<Record>>, StorageError>,
     ) -> Result<Vec<Arc<Unit>>, StorageError> {
-        let mut stored = Vec::new();
-        let result = self.store_all(next, &mut stored);
-        if let Err(error) = result {
-            self.remove(&stored);
-            return Err(error);
+        let mut begun = Vec::new();
+        let stored = self.store_all(presses, next, &mut begun);
+        if stored.is_err() {
+            begun.iter().for_each(|id| self.medium.remove(*id, Weak::new()));
         }
-        Ok(stored)
+        stored
     }
 
     fn store_all(
         &self,
+        presses: bool,
         next: &mut dyn FnMut() -> Result<Option<Arc<Record>>, StorageError>,
-        stored: &mut Vec<Arc<Unit>>,
-    ) -> Result<(), StorageError> {
+        begun: &mut Vec<u64>,
+    ) -> Result<Vec<Arc<Unit>>, StorageError> {
+        let mut stored = Vec::new();
         let mut building: Option<Building<M::Sink>> = None;
-        while let Some(record) = next().inspect_err(|_| self.abandon(&mut building))? {
+        while let Some(record) = next()? {
             let unit = match &mut building {
                 Some(unit) => unit,
-                None => building.insert(Building::new(self.medium.begin_unit()?)),
+                None => {
+                    let sink = self.medium.begin_unit(presses)?;
+                    begun.push(sink.id());
+                    building.insert(Building::new(sink))
+                }
             };
             unit.push(record)?;
             if unit.is_full() {
@@ -135,14 +141,10 @@ impl<M: Medium> UnitRecords<M> {
             }
         }
         stored.extend(building.map(Building::finish).transpose()?);
-        if stored.is_empty() { Ok(()) } else { self.medium.settle() }
-    }
-
-    /// Gives up a unit that will not be finished.
-    fn abandon(&self, building: &mut Option<Building<M::Sink>>) {
-        if let Some(unit) = building.take() {
-            self.medium.remove(unit.writer.id(), Weak::new());
+        if !stored.is_empty() {
+            self.medium.settle()?;
         }
+        Ok(stored)
     }
 
     fn remove(&self, units: &[Arc<Unit>]) {
@@ -158,14 +160,28 @@ impl<M: Medium> UnitRecords<M> {
             "flushed records lie above all before"
         );
         let mut records = flush.records.iter();
-        let added = self.store(&mut || Ok(records.next().cloned()))?;
+        let added = self.store(true, &mut || Ok(records.next().cloned()))?;
         let mut units = view.units.to_vec();
         units.extend_from_slice(&added);
-        self.swap(units, Some(flush.checkpoint.clone()), |dead| {
+        let swapped = self.swap(units, Some(flush.checkpoint.clone()), |dead| {
             added.iter().for_each(|unit| dead.stored(unit));
-        })?;
+        });
+        self.remove_refused(swapped, &added)?;
         self.settle_keys();
         Ok(())
+    }
+
+    /// Gives up new units that the manifest surely does not name.
+    fn remove_refused(
+        &self,
+        swapped: Result<(), StorageError>,
+        added: &[Arc<Unit>],
+    ) -> Result<(), StorageError> {
+        swapped.inspect_err(|error| {
+            if error.is_no_room() {
+                self.remove(added);
+            }
+        })
     }
 
     /// Lets go of keys that nothing needs any more, and tells what older ones still seal.
@@ -188,7 +204,8 @@ impl<M: Medium> UnitRecords<M> {
     fn install_all(&self, checkpoint: &Checkpoint, stored: &[Arc<Unit>]) -> Result<(), StorageError> {
         let mut writer = self.writer.lock();
         let replaced = self.view().units;
-        self.swap(stored.to_vec(), Some(checkpoint.clone()), Dead::clear)?;
+        let swapped = self.swap(stored.to_vec(), Some(checkpoint.clone()), Dead::clear);
+        self.remove_refused(swapped, stored)?;
         if let Some(job) = writer.job.take() {
             job.discard(&*self.medium);
         }
@@ -212,7 +229,8 @@ impl<M: Medium> UnitRecords<M> {
             }
         }
         let later = units[at + usize::from(done.output.is_some())..].to_vec();
-        self.swap(units, view.checkpoint, |dead| dead.replaced(done, &later))?;
+        let swapped = self.swap(units, view.checkpoint, |dead| dead.replaced(done, &later));
+        self.remove_refused(swapped, done.output.as_slice())?;
         self.remove(&done.inputs);
         let before: u64 = done.inputs.iter().map(|input| input.entry.bytes).sum();
         Ok(before.saturating_sub(done.output.as_ref().map_or(0, |output| output.entry.bytes)))
@@ -224,7 +242,7 @@ impl<M: Medium> UnitRecords<M> {
         loop {
             let (chosen, marked) = {
                 let dead = self.dead.lock();
-                let Some(chosen) = plan(&units, &dead) else { return Ok(None) };
+                let Some(chosen) = plan(&units, &dead, self.medium.has_room()) else { return Ok(None) };
                 let marked = units[chosen.clone()].iter().map(|unit| dead.all_in(unit)).collect();
                 (chosen, marked)
             };
@@ -232,7 +250,8 @@ impl<M: Medium> UnitRecords<M> {
             let survey = Survey::of(&units[..chosen.start], inputs, marked)?;
             match inputs {
                 [alone] if survey.is_pointless() => self.dead.lock().keep(alone, &survey),
-                _ => return Job::start(&*self.medium, inputs, survey).map(Some),
+                // What only tidies up is not worth what is set aside.
+                _ => return Job::start(&*self.medium, inputs, survey, inputs.len() == 1).map(Some),
             }
         }
     }
@@ -246,7 +265,7 @@ impl<M: Medium> UnitRecords<M> {
         let (older, inputs) = (&units[..at], &units[at..at + 1]);
         let marked = vec![self.dead.lock().all_in(&units[at])];
         let survey = Survey::of(older, inputs, marked)?;
-        Job::start(&*self.medium, inputs, survey).map(Some)
+        Job::start(&*self.medium, inputs, survey, false).map(Some)
     }
 
     fn reclaim_slice(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
@@ -259,8 +278,8 @@ impl<M: Medium> UnitRecords<M> {
             },
         };
         let slice = self.work(&mut writer, job, copy_bytes_max)?;
-        let more =
-            !slice.done || plan(&self.view().units, &self.dead.lock()).is_some() || self.medium.has_garbage();
+        let planned = || plan(&self.view().units, &self.dead.lock(), self.medium.has_room()).is_some();
+        let more = !slice.done || planned() || self.medium.has_garbage();
         Ok(ReclaimProgress { freed_bytes: slice.freed_bytes, copied_bytes: slice.copied_bytes, more })
     }
 
@@ -429,7 +448,8 @@ impl<M: Medium> Records for UnitRecords<M> {
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
         self.poison.check()?;
         let mut broken = false;
-        let stored = self.store(&mut || {
+        // Too much for what is set aside.
+        let stored = self.store(false, &mut || {
             let next = source.next();
             broken = next.is_err();
             Ok(next?.map(Arc::new))
@@ -458,5 +478,18 @@ impl<M: Medium> Records for UnitRecords<M> {
 
     fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
         Ok(Box::new(snapshot::Writer::new(self.medium.sealing())?))
+    }
+
+    fn has_room(&self) -> bool {
+        self.medium.has_room()
+    }
+
+    fn recover_room(&self) -> Result<bool, StorageError> {
+        self.poison.check()?;
+        self.medium.recover_room(self.stats().disk_bytes)
+    }
+
+    fn flush_room_bytes(&self) -> u64 {
+        self.medium.flush_room_bytes()
     }
 }

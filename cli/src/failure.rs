@@ -134,7 +134,9 @@ fn advice(error: &Error) -> Option<String> {
             return Some(format!("the oldest revision that can be read is {compact_revision}"));
         }
         Error::FutureRevision => "`coffer status` shows the newest revision",
-        Error::NoSpace => "delete what is not needed and compact, or raise the quota",
+        Error::NoSpace => {
+            "delete what is not needed and compact, free space on the disk of the store, or raise the quota"
+        }
         Error::LeaseNotFound => "it may have expired: `coffer lease list` shows what there is",
         Error::LeaseTtlTooLarge => "the longest TTL is 9000000000 seconds",
         Error::RequestTooLarge => "split it, or raise the server's --max-request-bytes",

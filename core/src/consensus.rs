@@ -426,6 +426,11 @@ impl Consensus {
         self.log.disk_bytes()
     }
 
+    /// Whether the log has no room on its medium: whatever is proposed now waits until it has some.
+    pub fn log_is_full(&self) -> bool {
+        self.log.is_full()
+    }
+
     /// What was counted since the start.
     pub fn counts(&self) -> ConsensusCounts {
         self.counts.read(self.log.sync_durations())

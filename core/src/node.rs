@@ -119,7 +119,12 @@ impl Node {
         let state = Arc::new(Mutex::new(state));
         let values = Arc::new(ValueStore::new(records, config.cache_bytes_max));
         let failure = Arc::new(Failure::default());
-        let proposals = Proposals::new(config.member_id, config.boot, config.proposals_bytes_max);
+        let proposals = Proposals::new(
+            config.member_id,
+            config.boot,
+            config.proposals_bytes_max,
+            Arc::clone(values.records()),
+        );
         let counters = Arc::new(Counters::default());
         let quota = Quota::new(
             config.quota_bytes,
@@ -570,12 +575,18 @@ impl Node {
 
     async fn propose(&self, command: Command) -> Result<(Outcome, Header, Answered), Error> {
         self.inner.failure.check()?;
-        if self.inner.values.unflushed_bytes() > self.inner.config.unflushed_bytes_soft() {
-            return Err(Error::TooManyRequests);
+        if self.inner.values.unflushed_bytes() > self.inner.config.unflushed_bytes_max(&command) {
+            let has_room = self.inner.values.records().has_room();
+            return Err(if has_room { Error::TooManyRequests } else { Error::NoSpace });
         }
         check::command(&command, &self.inner.limits)?;
         self.inner.quota.admit(&command).await?;
-        let mut answered = self.inner.proposals.propose(command).await?;
+        let answered = self.inner.proposals.propose(command).await;
+        if matches!(answered, Err(Error::NoSpace)) {
+            // It was refused while it waited, before anybody had raised the alarm.
+            Box::pin(self.inner.quota.raise()).await;
+        }
+        let mut answered = answered?;
         let header = self.header_at(answered.answer.revision);
         let outcome = std::mem::replace(&mut answered.answer.result, Err(Error::Canceled))?;
         Ok((outcome, header, answered))

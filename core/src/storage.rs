@@ -9,8 +9,8 @@
 //! # Invariants that core upholds towards a backend
 //! - `purged <= records.applied <= applied <= committed <= last`.
 //! - [`Log::write`] and [`Log::purge`] are called from one thread, one call at a time.
-//! - [`Records::flush`], [`Records::reclaim`], [`Records::rewrite`] and [`Records::install`] are called from one
-//!   thread, one at a time; reads come from any thread at any time.
+//! - [`Records::flush`], [`Records::reclaim`], [`Records::rewrite`], [`Records::install`] and
+//!   [`Records::recover_room`] are called from one thread, one at a time; reads come from any thread at any time.
 //! - A flush at log id `L` comes only after every log entry up to `L` is durable. An installed snapshot may lie above
 //!   the log; core then purges the log up to it, and does so again at opening if a crash came between
 //!   ([`LogState::covers`]).
@@ -26,6 +26,9 @@
 //! - Damage in acknowledged content is never taken for a torn write, with one exception that no medium can tell: what
 //!   was damaged is the very last group before a crash, and nothing written later proves that it was acknowledged. A
 //!   store that was closed knows what it held.
+//! - A medium without room is no fault: the call did not happen ([`StorageError::NoRoom`]), nothing is poisoned,
+//!   everything stays readable, and the same call succeeds once there is room, without opening again. A sync that
+//!   fails is a fault, whatever the system answers.
 //! - After an I/O error poisoned a half, every later mutating call on that half fails with
 //!   [`StorageError::Poisoned`] until the store is opened again; what was durable before stays readable.
 

@@ -62,9 +62,14 @@ impl Io for RealIo {
         if let Some(busy) = try_lock(&file)? {
             return Ok(busy);
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
+        // The id is for people. On a full disk there may be no room for it, and the lock is held all the same; what was
+        // there is overwritten before it is cut, so that its block stays.
+        let owner = format!("{}\n", std::process::id());
+        match file.rewind().and_then(|()| file.write_all(owner.as_bytes())) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
+            written => written.and_then(|()| file.set_len(owner.len() as u64))?,
+        }
         Ok(LockAttempt::Held(Box::new(RealLock { _file: file })))
     }
 
@@ -77,6 +82,11 @@ impl Io for RealIo {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Held(Box::new(NoLock))),
             Err(error) => Err(error),
         }
+    }
+
+    fn free_bytes(&self, directory: &Path) -> io::Result<Option<u64>> {
+        let told = rustix::fs::statvfs(directory)?;
+        Ok(Some(told.f_bavail.saturating_mul(told.f_frsize)))
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {

@@ -29,8 +29,8 @@ pub enum Fault {
     Crash,
     /// The operation fails with EIO; a write happens in part.
     Eio,
-    /// The disk is full: the operation and every later one that needs room fails with ENOSPC until
-    /// [`SimDisk::disarm`].
+    /// The disk is full: the operation and every later one that needs room fails with ENOSPC, or EDQUOT after
+    /// [`SimDisk::set_quota`], until [`SimDisk::disarm`].
     NoSpace,
     /// The first write from this operation on takes only a part of its bytes, and the call after it fails with EIO.
     ShortWrite,
@@ -75,6 +75,7 @@ struct Disk {
     fired: bool,
     read_fault: Option<u64>,
     capacity_bytes: Option<u64>,
+    quota: bool,
     counters: SimCounters,
     by_extension: BTreeMap<String, SimCounters>,
     sync_time: Duration,
@@ -192,6 +193,11 @@ impl SimDisk {
     /// Bounds the sum of all file lengths; beyond it writes that extend a file fail with ENOSPC.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.disk.lock().capacity_bytes = bytes;
+    }
+
+    /// Whether it is a quota of the user that is exhausted, wherever there is no room: EDQUOT instead of ENOSPC.
+    pub fn set_quota(&self, quota: bool) {
+        self.disk.lock().quota = quota;
     }
 
     /// Lets every sync take so long, so that threads meet each other in the middle of what they do, as on a disk.
@@ -313,6 +319,11 @@ impl Disk {
         self.names.values().map(|inode| self.inodes[inode].seen.len() as u64).sum()
     }
 
+    fn no_space(&self) -> io::Error {
+        let errno = if self.quota { rustix::io::Errno::DQUOT } else { rustix::io::Errno::NOSPC };
+        errno.into()
+    }
+
     /// Counts a mutating operation and says what is to go wrong with it.
     fn gate(&mut self, kind: Kind, writes: bool) -> io::Result<Option<Fault>> {
         if self.crashed {
@@ -320,7 +331,7 @@ impl Disk {
         }
         self.counters.operations += 1;
         if self.full && kind == Kind::NeedsRoom {
-            return Err(no_space());
+            return Err(self.no_space());
         }
         let Some((at, fault)) = self.fault else { return Ok(None) };
         let waits =
@@ -354,7 +365,7 @@ impl Disk {
         let fault = self.gate(kind, false)?;
         match fault {
             Some(Fault::Eio) => return Err(eio()),
-            Some(Fault::NoSpace) => return Err(no_space()),
+            Some(Fault::NoSpace) => return Err(self.no_space()),
             _ => {}
         }
         change.apply(&mut self.names, &mut self.directories);
@@ -385,7 +396,7 @@ impl Disk {
         let fault = self.gate(if grows > 0 { Kind::NeedsRoom } else { Kind::Overwrite }, true)?;
         let over = self.capacity_bytes.is_some_and(|capacity| self.bytes() + grows as u64 > capacity);
         if fault == Some(Fault::NoSpace) || grows > 0 && over {
-            return Err(no_space());
+            return Err(self.no_space());
         }
         let taken = match fault {
             Some(Fault::Eio) => bytes.len() / 2,
@@ -516,10 +527,6 @@ fn eio() -> io::Error {
     io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())
 }
 
-fn no_space() -> io::Error {
-    io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error())
-}
-
 impl Io for SimDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
@@ -619,6 +626,11 @@ impl Io for SimDisk {
 
     fn now(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<Option<u64>> {
+        let disk = self.disk.lock();
+        Ok(disk.capacity_bytes.map(|capacity| capacity.saturating_sub(disk.bytes())))
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {

@@ -45,6 +45,16 @@ pub(super) struct Found<'a> {
 }
 
 impl AtRest {
+    /// The same once more, for an opening that may have to be tried again.
+    pub(crate) fn share(&self) -> Self {
+        match self {
+            Self::Unstated => Self::Unstated,
+            Self::Unsealed => Self::Unsealed,
+            Self::Keyed(source) => Self::Keyed(source.clone()),
+            Self::Sealed(root) => Self::Sealed(root.share()),
+        }
+    }
+
     /// Refuses to begin a store of which nobody said how it is kept, before there is anything of it.
     pub(crate) fn check_missing(&self, directory: &Path, io: &dyn Io) -> Result<(), StorageError> {
         let is_missing =

@@ -16,7 +16,7 @@
 //!   cut brings back a file that nobody can open.
 //! - Ids of data keys are never used twice.
 //! - After a write that failed nothing is written any more: it is unknown what the medium holds. The keys in memory
-//!   stay those that are surely on it.
+//!   stay those that are surely on it. A lack of room is no such failure: the change can be asked for again.
 //!
 //! # Crash behaviour
 //! A change is done when both slots are synced; the valid slot of the highest generation is the keyring. Opening
@@ -212,8 +212,8 @@ impl Keyring {
     /// Makes a new data key, durably, and seals every new file with it. Returns its id.
     ///
     /// # Errors
-    /// I/O; or the store is closed. Then the keys are those of before; after an I/O error they cannot be changed
-    /// until the store is opened again.
+    /// I/O; or the store is closed. Then the keys are those of before; after an I/O error other than a lack of room
+    /// they cannot be changed until the store is opened again.
     pub fn rotate(&self) -> Result<u32, StorageError> {
         let mut state = self.state.lock();
         let content = self.with_new_key(&state.content)?;

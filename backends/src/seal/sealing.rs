@@ -31,6 +31,11 @@ impl RootKey {
         &self.store_id
     }
 
+    /// Another handle to the same key.
+    pub(super) fn share(&self) -> Self {
+        Self { store_id: self.store_id, key: self.key.clone() }
+    }
+
     pub(super) fn key(&self) -> &SecretKey {
         &self.key.key
     }

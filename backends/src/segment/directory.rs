@@ -8,12 +8,14 @@
 //! | `<id>.log` | log files |
 //! | `<id>.spare` | log files in waiting: filled before, their content means nothing |
 //! | `<id>.records` | record files |
+//! | `reserve` | random bytes that are given up when the disk is full; see [`crate::room`] |
 //! | `*.new` | begun and not finished; removed at opening |
 //!
 //! Ids are 16 hexadecimal digits, count up over all kinds, and are never used twice.
 
 use crate::format::corrupt;
 use crate::io::{File, Io, OpenMode, read_full, write_full};
+use crate::room::{PressingIo, RESERVE, Room};
 use coffer_core::planted::{Bug, planted};
 use coffer_core::storage::StorageError;
 use std::io;
@@ -55,16 +57,29 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, Suffix)> {
     Some((u64::from_str_radix(id, 16).ok().filter(|_| canonical)?, suffix))
 }
 
-/// The open directory of a store.
+/// The open directory of a store. What must not fail for lack of room lets the reserve go and is tried again, here
+/// and in the files that it opens.
 pub(super) struct Directory {
     path: PathBuf,
     io: Arc<dyn Io>,
     next_id: AtomicU64,
+    room: Arc<Room>,
 }
 
 impl Directory {
-    pub(super) fn new(path: &Path, io: Arc<dyn Io>) -> Self {
-        Self { path: path.to_owned(), io, next_id: AtomicU64::new(1) }
+    /// At most `reserve_bytes_max` are set aside in it.
+    pub(super) fn new(path: &Path, io: Arc<dyn Io>, reserve_bytes_max: u64) -> Self {
+        let room = Arc::new(Room::new(path.join(RESERVE), io.clone(), reserve_bytes_max));
+        Self { path: path.to_owned(), io, next_id: AtomicU64::new(1), room }
+    }
+
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// The file system for what must not fail for lack of room.
+    pub(super) fn pressing_io(&self) -> Arc<dyn Io> {
+        Arc::new(PressingIo::new(self.room.clone()))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -98,17 +113,29 @@ impl Directory {
     }
 
     pub(super) fn open(&self, name: &str, mode: OpenMode) -> Result<StoreFile, StorageError> {
+        self.room.pressing(true, || self.try_open(name, mode))
+    }
+
+    /// Opens a file for something that can wait: nothing of it is worth the reserve.
+    pub(super) fn open_sparing(&self, name: &str, mode: OpenMode) -> Result<StoreFile, StorageError> {
+        self.try_open(name, mode).map(StoreFile::sparing)
+    }
+
+    fn try_open(&self, name: &str, mode: OpenMode) -> Result<StoreFile, StorageError> {
         let path = self.path.join(name);
         let operation = if mode == OpenMode::Create { "create" } else { "open" };
         match self.io.open(&path, mode) {
-            Ok(file) => Ok(StoreFile { path, file }),
-            Err(error) => Err(StorageError::io(operation, path, error)),
+            Ok(file) => Ok(StoreFile { path, file, room: self.room.clone(), presses: true }),
+            Err(error) => Err(StorageError::io_or_no_room(operation, path, error)),
         }
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
         let path = self.path.join(from);
-        self.io.rename(&path, &self.path.join(to)).map_err(|error| StorageError::io("rename", path, error))
+        self.room.pressing(true, || {
+            let renamed = self.io.rename(&path, &self.path.join(to));
+            renamed.map_err(|error| StorageError::io_or_no_room("rename", &path, error))
+        })
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), StorageError> {
@@ -140,9 +167,22 @@ impl Directory {
 pub(super) struct StoreFile {
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn File>,
+    pub(super) room: Arc<Room>,
+    /// Whether writing it is worth the reserve.
+    pub(super) presses: bool,
 }
 
 impl StoreFile {
+    /// The same file, written only while there is room without the reserve.
+    pub(super) fn sparing(self) -> Self {
+        Self { presses: false, ..self }
+    }
+
+    /// The same file, whose writes are worth the reserve.
+    pub(super) fn pressing(self) -> Self {
+        Self { presses: true, ..self }
+    }
+
     /// Reads what is there, at most `bytes.len()`; returns how much.
     pub(super) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<usize, StorageError> {
         read_full(&*self.file, bytes, offset).map_err(|error| StorageError::io("read", &self.path, error))
@@ -158,7 +198,14 @@ impl StoreFile {
     }
 
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
-        write_full(&*self.file, bytes, offset).map_err(|error| StorageError::io("write", &self.path, error))
+        self.room.pressing(self.presses, || {
+            let written = write_full(&*self.file, bytes, offset);
+            written.map_err(|error| StorageError::io_or_no_room("write", &self.path, error))
+        })
+    }
+
+    pub(super) fn set_len(&self, bytes: u64) -> Result<(), StorageError> {
+        self.file.set_len(bytes).map_err(|error| StorageError::io("cut", &self.path, error))
     }
 
     pub(super) fn sync(&self) -> Result<(), StorageError> {

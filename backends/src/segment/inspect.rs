@@ -21,7 +21,7 @@ pub(crate) fn inspect(
     lock: Arc<StoreLock>,
     inspector: &mut dyn Inspector,
 ) -> Result<Halves, StorageError> {
-    let directory = Arc::new(Directory::new(path, io.clone()));
+    let directory = Arc::new(Directory::new(path, io.clone(), 0));
     let keys = Keys::open(at_rest, io.clone(), path, &directory.list()?, true)?;
     if let Some(keyring) = keys.keyring() {
         lock.covers(keyring);

@@ -14,7 +14,8 @@
 //!   nonces end.
 //!
 //! # Crash behaviour
-//! See [`recovery`]. After the first failed write or sync every later call fails: what is on the medium is unknown.
+//! See [`recovery`]. A group that finds no room leaves no trace that counts and can be written again. After the first
+//! other failed write, and after any failed sync, every later call fails: what is on the medium is unknown.
 
 mod at;
 mod frame;
@@ -32,10 +33,11 @@ use crate::poison::Poison;
 use crate::seal::{Nonces, Sealing, Tag};
 use at::{FrameAt, LogFile};
 use coffer_core::storage::{Log, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError};
-use frame::{BODY_BYTES_MAX, FRAME_HEADER_BYTES, FramePlace, frame_bytes_max};
+use frame::{BODY_BYTES_MAX, FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FramePlace, frame_bytes_max};
 use header::{HEADER_BLOCK_BYTES, LogHeader};
 use parking_lot::RwLock;
 use pool::FilePool;
+pub(super) use pool::SparePool;
 use recovery::{Held, Recovered, TailFrame, apply, recover};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use verify::SegmentReader;
 pub(super) use verify::inspect_log;
 
+/// The end of each file is kept for a watermark: on a full disk it is what lets older files go.
+const WATERMARK_BYTES: u64 = FRAME_ALIGNMENT as u64;
 /// A buffer that a large group left behind is given back above this.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;
 /// Bodies that copy older content are cut at about this.
@@ -139,12 +143,12 @@ impl SegmentLog {
             buffer: Vec::new(),
             _lock: lock,
         };
-        // A file that was not begun in full must not be closed as if it had been.
-        let begun = log.begin(recovered);
-        log.poison.note(begun)?;
+        // Before a file is begun, because a disk may be full of what an opening that failed has left.
         for name in leftovers {
             log.pool.adopt(&name)?;
         }
+        // A file that was not begun in full must not be closed as if it had been.
+        log.begin(recovered).inspect_err(|error| log.poison.end(error))?;
         log.opened = log.content.read().state;
         Ok(log)
     }
@@ -152,6 +156,11 @@ impl SegmentLog {
     /// The boot number of this process life.
     pub(super) fn boot(&self) -> u64 {
         self.boot
+    }
+
+    /// The files in waiting.
+    pub(super) fn pool(&self) -> Arc<SparePool> {
+        self.pool.shared()
     }
 
     /// Starts the file of this life with what earlier ones left in doubt; or, if the log holds little, with all of
@@ -190,6 +199,7 @@ impl SegmentLog {
             state: content.state,
         };
         self.start_with(header, bodies, content)?;
+        self.publish();
         self.pool.retire(retired);
         Ok(())
     }
@@ -199,7 +209,8 @@ impl SegmentLog {
         *self.published.write() = self.files.iter().cloned().collect();
     }
 
-    /// Starts a file with everything that the log holds, `bodies`, and gives back all others.
+    /// Starts a file with everything that the log holds, `bodies`, and gives back all others. If there is no room for
+    /// such a file nothing changes.
     fn carry_over(&mut self, bodies: Vec<Vec<u8>>) -> Result<(), StorageError> {
         let state = self.content.read().state;
         let header = LogHeader {
@@ -210,27 +221,44 @@ impl SegmentLog {
             copied_through: self.sequence + bodies.len() as u64,
             state: LogState { last: state.purged, ..state },
         };
-        let (retired, content) = (std::mem::take(&mut self.files), Content::new(header.state));
+        let content = Content::new(header.state);
         self.start_with(header, bodies, content)?;
         self.purge_waits = false;
-        self.pool.retire(retired.into_iter().map(|held| held.file));
+        let replaced = self.files.len() - 1;
+        let retired: Vec<_> = self.files.drain(..replaced).map(|held| held.file).collect();
+        self.publish();
+        self.tell_room();
+        self.pool.retire(retired);
         Ok(())
     }
 
-    /// Starts a file with `bodies`, of which `content` knows nothing yet. Readers see it when it is synced.
+    /// Starts a file with `bodies`, of which `content` knows nothing yet. Readers see it when it is synced. If there is
+    /// no room for such a file nothing changes; once it is begun there is no way back.
     fn start_with(
         &mut self,
         header: LogHeader,
         bodies: Vec<Vec<u8>>,
-        mut content: Content<FrameAt>,
+        content: Content<FrameAt>,
     ) -> Result<(), StorageError> {
         let room: usize = bodies.iter().map(|body| frame_bytes_max(body.len())).sum();
+        let bytes = (HEADER_BLOCK_BYTES + room) as u64 + WATERMARK_BYTES;
+        let (block, _) = self.start_file(header, bytes)?;
+        let filled = self.fill_file(block, bodies, content);
+        filled.inspect_err(|error| self.poison.end(error))
+    }
+
+    fn fill_file(
+        &mut self,
+        block: Vec<u8>,
+        bodies: Vec<Vec<u8>>,
+        mut content: Content<FrameAt>,
+    ) -> Result<(), StorageError> {
         let committed = content.state.committed;
-        let mut header = Some(self.start_file(header, (HEADER_BLOCK_BYTES + room) as u64)?);
+        let mut header = Some(block);
         for body in bodies {
             self.begin_frame();
             self.buffer.extend_from_slice(&body);
-            let at = self.put_frame(header.take(), false)?;
+            let at = self.put_frame(header.take(), Frame::Group)?;
             apply(&mut content, &TailFrame { body, at })?;
         }
         if let Some(block) = header {
@@ -243,22 +271,28 @@ impl SegmentLog {
             content.committed(committed);
         }
         self.content.write().replace(content);
-        self.publish();
         Ok(())
     }
 
-    /// Makes the next file current and returns its header block, which is yet to be written.
-    fn start_file(&mut self, header: LogHeader, bytes: u64) -> Result<Vec<u8>, StorageError> {
+    /// Makes the next file current and returns its header block, which is yet to be written, and where the file before
+    /// it ends.
+    fn start_file(&mut self, header: LogHeader, bytes: u64) -> Result<(Vec<u8>, End), StorageError> {
         let id = self.directory.fresh_id();
         let (file, bytes) = self.pool.take(id, bytes)?;
         let sealer = self.config.sealing.sealer_for_new_file(FileKind::Log as u8, id)?;
-        self.nonces = self.config.sealing.nonces();
+        let nonces = std::mem::replace(&mut self.nonces, self.config.sealing.nonces());
+        let end = End { chain: self.chain, offset: self.offset, nonces };
         let mut block = vec![0; HEADER_BLOCK_BYTES];
         self.chain = header.encode(&sealer, self.nonces.draw()?, &mut block);
         self.offset = HEADER_BLOCK_BYTES as u64;
         let file = LogFile { id, file, sealer, header_tag: self.chain, bytes };
         self.files.push_back(Held { file: Arc::new(file), header });
-        Ok(block)
+        self.tell_room();
+        Ok((block, end))
+    }
+
+    fn tell_room(&self) {
+        self.directory.room().log_takes(self.files.iter().map(|held| held.file.bytes).sum());
     }
 
     fn current(&self) -> Result<&Held, StorageError> {
@@ -275,32 +309,50 @@ impl SegmentLog {
         self.buffer.resize(HEADER_BLOCK_BYTES + FRAME_HEADER_BYTES, 0);
     }
 
-    /// Makes the frame in the buffer durable, in a new file if need be.
-    fn finish_frame(&mut self, last: bool) -> Result<FrameAt, StorageError> {
+    /// Makes the frame in the buffer durable, in a new file if need be. If there is no room for it nothing changes.
+    fn finish_frame(&mut self, kind: Frame) -> Result<FrameAt, StorageError> {
         let body_bytes = self.buffer.len() - HEADER_BLOCK_BYTES - FRAME_HEADER_BYTES;
         assert!(body_bytes <= BODY_BYTES_MAX, "a group of {body_bytes} bytes is beyond what core may write");
         let room = frame_bytes_max(body_bytes);
+        let kept = if kind == Frame::Group { WATERMARK_BYTES } else { 0 };
         let file = &self.current()?.file;
-        let ended = self.offset + room as u64 > file.bytes
+        let ended = self.offset + room as u64 + kept > file.bytes
             || self.nonces.left() < NONCES_KEPT
             || self.config.sealing.is_outdated(file.sealer.file());
-        let header = if ended { Some(self.rotate(room)?) } else { None };
-        let at = self.put_frame(header, last)?;
-        if ended {
-            self.publish();
+        if !ended {
+            return self.put_frame(None, kind);
         }
-        Ok(at)
+        let (block, before) = self.rotate(room)?;
+        let written = self.put_frame(Some(block), kind);
+        if written.as_ref().is_err_and(StorageError::is_no_room) {
+            self.turn_back(before)?;
+        }
+        self.publish();
+        written
+    }
+
+    /// Goes on with the file before, because the one that was to begin with this frame found no room. Its name is gone
+    /// durably before anything else is written, so that no crash brings it back as the successor of what follows. What
+    /// was sealed for it had a salt of its own, and the counter of the file before was not touched.
+    fn turn_back(&mut self, before: End) -> Result<(), StorageError> {
+        End { chain: self.chain, offset: self.offset, nonces: self.nonces } = before;
+        if let Some(held) = self.files.pop_back() {
+            self.directory.remove(&file_name(held.file.id, Suffix::Log))?;
+            self.directory.sync()?;
+        }
+        self.tell_room();
+        Ok(())
     }
 
     /// Seals the frame in the buffer and makes it durable, with the file header before it if there is one to write.
-    fn put_frame(&mut self, header: Option<Vec<u8>>, last: bool) -> Result<FrameAt, StorageError> {
+    fn put_frame(&mut self, header: Option<Vec<u8>>, kind: Frame) -> Result<FrameAt, StorageError> {
         let file = self.current()?.file.clone();
         let place = FramePlace {
             offset: self.offset,
             sequence: self.sequence + 1,
             acked: self.sequence,
             chain: self.chain,
-            last,
+            last: kind == Frame::Last,
         };
         let nonce = self.nonces.draw()?;
         let tag = frame::seal_frame(&mut self.buffer, HEADER_BLOCK_BYTES, &file.sealer, &place, nonce);
@@ -322,7 +374,7 @@ impl SegmentLog {
         Ok(at)
     }
 
-    fn rotate(&mut self, frame_bytes: usize) -> Result<Vec<u8>, StorageError> {
+    fn rotate(&mut self, frame_bytes: usize) -> Result<(Vec<u8>, End), StorageError> {
         let header = LogHeader {
             boot: self.boot,
             previous_file: self.current()?.file.id,
@@ -331,7 +383,7 @@ impl SegmentLog {
             copied_through: self.sequence,
             state: self.content.read().state,
         };
-        self.start_file(header, (HEADER_BLOCK_BYTES + frame_bytes) as u64)
+        self.start_file(header, (HEADER_BLOCK_BYTES + frame_bytes) as u64 + WATERMARK_BYTES)
     }
 
     fn write_group(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
@@ -341,7 +393,7 @@ impl SegmentLog {
         if let Some(committed) = committed {
             put_committed(&mut self.buffer, committed);
         }
-        let at = self.finish_frame(false)?;
+        let at = self.finish_frame(Frame::Group)?;
         {
             let mut content = self.content.write();
             ops.iter().for_each(|op| content.operation(op, &at));
@@ -372,6 +424,29 @@ impl SegmentLog {
         Ok(RewriteProgress { copied_bytes, ..RewriteProgress::default() })
     }
 
+    /// On a full disk: writes the watermark at once and by itself, where that lets a file go.
+    fn write_watermark(&mut self) -> Result<(), StorageError> {
+        let fits = self.offset + WATERMARK_BYTES <= self.current()?.file.bytes;
+        if !self.purge_waits || !fits || !self.first_is_purged() {
+            return Ok(());
+        }
+        self.begin_frame();
+        self.put_waiting_purge();
+        match self.finish_frame(Frame::Watermark) {
+            Err(error) if error.is_no_room() => return Ok(()),
+            written => written?,
+        };
+        self.purge_waits = false;
+        self.retire_purged();
+        Ok(())
+    }
+
+    /// Whether the oldest file holds nothing above the watermark, and another one goes on.
+    fn first_is_purged(&self) -> bool {
+        let purged = self.content.read().state.purged.map(|id| id.index);
+        self.files.get(1).is_some_and(|next| next.header.state.last.map(|id| id.index) <= purged)
+    }
+
     fn put_waiting_purge(&mut self) {
         if self.purge_waits
             && let Some(purged) = self.content.read().state.purged
@@ -382,13 +457,11 @@ impl SegmentLog {
 
     /// Gives back the files whose entries all lie at or below the durable watermark.
     fn retire_purged(&mut self) {
-        let purged = self.content.read().state.purged.map(|id| id.index);
         let mut retired = Vec::new();
-        while let Some(next) = self.files.get(1)
-            && next.header.state.last.map(|id| id.index) <= purged
-        {
+        while self.first_is_purged() {
             retired.extend(self.files.pop_front().map(|held| held.file));
         }
+        self.tell_room();
         if !retired.is_empty() {
             self.publish();
         }
@@ -400,9 +473,27 @@ impl SegmentLog {
         self.poison.check()?;
         self.begin_frame();
         self.put_waiting_purge();
-        self.finish_frame(true)?;
+        self.finish_frame(Frame::Last)?;
         Ok(())
     }
+}
+
+/// Where a file of the log ends, to be gone on with.
+struct End {
+    chain: Tag,
+    offset: u64,
+    nonces: Nonces,
+}
+
+/// What a frame is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    /// A group, or a part of older content.
+    Group,
+    /// A watermark that frees space.
+    Watermark,
+    /// The end of a log that is closed in order.
+    Last,
 }
 
 /// All entries of a log as bodies of frames.
@@ -430,13 +521,21 @@ impl Log for SegmentLog {
         self.poison.check()?;
         assert_continues(&self.content.read().state, ops);
         let written = self.write_group(ops, committed);
+        if written.as_ref().is_err_and(StorageError::is_no_room) {
+            let marked = self.write_watermark();
+            self.poison.note(marked)?;
+        }
         self.poison.note(written)
     }
 
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
         self.poison.check()?;
         self.purge_waits |= self.content.write().purge(up_to);
-        Ok(())
+        if !self.directory.room().is_full() {
+            return Ok(());
+        }
+        let marked = self.write_watermark();
+        self.poison.note(marked)
     }
 
     fn rewrite(&mut self, _: u64) -> Result<RewriteProgress, StorageError> {

@@ -20,10 +20,11 @@
 //! - The valid slot of the highest generation is the store. Everything that it names was synced before it.
 //! - While a change writes one slot the other is whole, so that a torn one costs the change and nothing else.
 //!   Afterwards both say the same, so that a rotten one costs nothing.
+//! - A change that finds no room for both slots changes neither.
 //! - Record files that it does not name are leftovers.
 //! - Each writing of a slot has a salt of its own. The sealers of both slots are kept, so that neither loses its key.
 
-use super::directory::{Directory, Suffix, file_name, is_missing};
+use super::directory::{Directory, StoreFile, Suffix, file_name, is_missing};
 use crate::format::header::{FileKind, HEADER_BYTES, HeaderFault, open_header, seal_header};
 use crate::format::piece::{append_piece, open_piece};
 use crate::format::wire::{Malformed, Reader, put_bytes, put_number, put_signed};
@@ -233,36 +234,40 @@ impl Slots {
         self.replace_slot(directory, sealing, 1 - self.current, manifest)
     }
 
-    /// Makes `manifest` the one in force. After an error it is unknown whether it is.
+    /// Makes `manifest` the one in force. It is not if there is no room for it; after another error that is unknown.
     pub(super) fn write(
         &mut self,
         directory: &Directory,
         sealing: &Sealing,
         manifest: &Manifest,
     ) -> Result<(), StorageError> {
-        self.current = 1 - self.current;
-        self.write_slot(directory, sealing, self.current, manifest)?;
-        self.write_slot(directory, sealing, 1 - self.current, manifest)
+        let (next, other) = (1 - self.current, self.current);
+        let (first, first_sealer) = manifest.encode(sealing)?;
+        let (second, second_sealer) = manifest.encode(sealing)?;
+        let file = directory.open(SLOTS[next], OpenMode::Write)?;
+        let other_file = directory.open(SLOTS[other], OpenMode::Write)?;
+        // Both before either is touched, so that what follows needs no room.
+        extend(&file, first.len() as u64)?;
+        extend(&other_file, second.len() as u64)?;
+        file.write(&first, 0)?;
+        file.sync()?;
+        (self.current, self.sealers[next]) = (next, Some(first_sealer));
+        match other_file.write(&second, 0) {
+            // Where even overwriting takes room. The next change begins with this slot.
+            Err(error) if error.is_no_room() => {
+                tracing::warn!(%error, "the manifest stands in one slot only");
+                return Ok(());
+            }
+            written => written?,
+        }
+        other_file.sync()?;
+        self.sealers[other] = Some(second_sealer);
+        Ok(())
     }
 
     /// Whether a slot is sealed with another key than new files are.
     pub(super) fn are_outdated(&self, sealing: &Sealing) -> bool {
         self.sealers.iter().flatten().any(|sealer| sealing.is_outdated(sealer.file()))
-    }
-
-    fn write_slot(
-        &mut self,
-        directory: &Directory,
-        sealing: &Sealing,
-        number: usize,
-        manifest: &Manifest,
-    ) -> Result<(), StorageError> {
-        let file = directory.open(SLOTS[number], OpenMode::Write)?;
-        let (slot, sealer) = manifest.encode(sealing)?;
-        file.write(&slot, 0)?;
-        file.sync()?;
-        self.sealers[number] = Some(sealer);
-        Ok(())
     }
 
     fn replace_slot(
@@ -276,13 +281,26 @@ impl Slots {
         let new = file_name(directory.fresh_id(), Suffix::New);
         let file = directory.open(&new, OpenMode::Create)?;
         let (slot, sealer) = manifest.encode(sealing)?;
-        file.write(&slot, 0)?;
+        file.write(&slot, 0).inspect_err(|_| directory.discard(&new))?;
         file.sync()?;
-        directory.rename(&new, SLOTS[number])?;
+        directory.rename(&new, SLOTS[number]).inspect_err(|_| directory.discard(&new))?;
         directory.sync()?;
         self.sealers[number] = Some(sealer);
         Ok(())
     }
+}
+
+/// Extends a slot with zeros, so that `bytes` fit. Nothing of it changes if there is no room for that.
+fn extend(file: &StoreFile, bytes: u64) -> Result<(), StorageError> {
+    let length = file.len()?;
+    if length >= bytes {
+        return Ok(());
+    }
+    let extended = file.write(&vec![0; (bytes - length) as usize], length);
+    if extended.is_err() {
+        file.set_len(length)?;
+    }
+    extended
 }
 
 /// A slot that is there: what it says, or why it says nothing.

@@ -13,7 +13,7 @@
 //! - A file that was replaced is unlinked at once; readers hold it open until they are done.
 
 use super::directory::{Directory, StoreFile, Suffix, file_name, is_missing};
-use super::log::LogProgress;
+use super::log::{LogProgress, SparePool};
 use super::manifest::{Manifest, Slots};
 use crate::format::corrupt;
 use crate::format::header::{FileKind, HEADER_BYTES, open_header, seal_header};
@@ -40,6 +40,8 @@ pub(super) struct RecordFiles {
     manifest: Mutex<(Slots, Manifest)>,
     /// How far the log is, to be named in the manifest.
     log: Arc<LogProgress>,
+    /// The log's files in waiting: a missing one is a lack of room.
+    log_files: Option<Arc<SparePool>>,
 }
 
 impl RecordFiles {
@@ -50,7 +52,12 @@ impl RecordFiles {
         manifest: Manifest,
         log: Arc<LogProgress>,
     ) -> Self {
-        Self { directory, sealing, manifest: Mutex::new((slots, manifest)), log }
+        Self { directory, sealing, manifest: Mutex::new((slots, manifest)), log, log_files: None }
+    }
+
+    /// Learns of the other half.
+    pub(super) fn join(&mut self, log_files: Arc<SparePool>) {
+        self.log_files = Some(log_files);
     }
 
     /// Opens the files that the manifest names.
@@ -94,8 +101,8 @@ impl RecordFiles {
 impl Medium for RecordFiles {
     type Sink = FileSink;
 
-    fn begin_unit(&self) -> Result<FileSink, StorageError> {
-        FileSink::create(&self.directory, &self.sealing)
+    fn begin_unit(&self, presses: bool) -> Result<FileSink, StorageError> {
+        FileSink::create(&self.directory, &self.sealing, presses)
     }
 
     fn sealing(&self) -> &Sealing {
@@ -150,6 +157,21 @@ impl Medium for RecordFiles {
 
     fn disk_bytes(&self, units: u64) -> u64 {
         units
+    }
+
+    fn has_room(&self) -> bool {
+        !self.directory.room().is_full()
+    }
+
+    fn recover_room(&self, disk_bytes: u64) -> Result<bool, StorageError> {
+        let log_files = &self.log_files;
+        let spare_bytes = log_files.as_ref().map_or(0, |files| files.missing_bytes());
+        let make_spare = || log_files.as_ref().map_or(Ok(()), |files| files.make_missing());
+        self.directory.room().recover(disk_bytes, spare_bytes, make_spare)
+    }
+
+    fn flush_room_bytes(&self) -> u64 {
+        self.directory.room().flush_bytes(1)
     }
 }
 
@@ -284,12 +306,16 @@ pub(super) struct FileSink {
 }
 
 impl FileSink {
-    fn create(directory: &Directory, sealing: &Sealing) -> Result<Self, StorageError> {
+    fn create(directory: &Directory, sealing: &Sealing, presses: bool) -> Result<Self, StorageError> {
         let id = directory.fresh_id();
         let sealer = sealing.sealer_for_new_file(FileKind::Records as u8, id)?;
         let mut nonces = sealing.nonces();
         let (header, _) = seal_header(&sealer, 0, nonces.draw()?, &[]);
-        let file = directory.open(&file_name(id, Suffix::Records), OpenMode::Create)?;
+        let name = file_name(id, Suffix::Records);
+        let file = match presses {
+            true => directory.open(&name, OpenMode::Create)?,
+            false => directory.open_sparing(&name, OpenMode::Create)?,
+        };
         Ok(Self { id, file, sealer, nonces, written: 0, buffer: header.to_vec() })
     }
 

@@ -9,11 +9,15 @@
 //! - `synchronous=FULL`: a transaction is on the medium when its commit returned.
 //! - Checkpoints happen where this program says (`wal_autocheckpoint=0`), never when a connection closes: what a half
 //!   that failed left behind is judged at the next opening.
+//! - A transaction or a checkpoint that finds no room (or exceeds a quota) did not happen: SQLite answers so for writes
+//!   only, never for a sync. The reserve is let go, so that the next attempt finds some.
 //! - No read transaction outlives the call that reads a row, so that a checkpoint never waits for long.
 
+use super::system_error;
 use super::wal::wal_path;
 use crate::format::corrupt;
 use crate::io::{Io, OpenMode};
+use crate::room::Room;
 use coffer_core::planted::{Bug, planted};
 use coffer_core::storage::StorageError;
 use parking_lot::Mutex;
@@ -21,6 +25,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Bytes of a database page.
@@ -29,11 +35,13 @@ pub(super) const PAGE_BYTES: u64 = 8192;
 const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How the connections of a store are opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Access {
     pub(super) vfs: String,
     /// Connections that are kept for reading; without any the writer's is used.
     pub(super) readers_max: usize,
+    /// What is set aside for a full disk.
+    pub(super) room: Arc<Room>,
 }
 
 /// An open database.
@@ -44,6 +52,7 @@ pub(super) struct Database {
     unchanged: bool,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    failed: AtomicBool,
 }
 
 impl Database {
@@ -55,8 +64,8 @@ impl Database {
         auto_vacuum: bool,
         fill: impl FnOnce(&Connection) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
-        let failed = |error| failure("create", path, error);
         let connection = connect(path, access)?;
+        let failed = |error| failure_on(&connection, "create", path, error);
         let vacuum = if auto_vacuum { "INCREMENTAL" } else { "NONE" };
         let pragmas = format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum={vacuum};");
         connection.execute_batch(&pragmas).map_err(failed)?;
@@ -74,13 +83,14 @@ impl Database {
     /// Opens a database that [`create`](Self::create) made.
     pub(super) fn open(path: &Path, access: &Access, schema: &[&str]) -> Result<Self, StorageError> {
         let connection = connect(path, access)?;
-        set_up(&connection, access).map_err(|error| failure("open", path, error))?;
+        set_up(&connection, access).map_err(|error| failure_on(&connection, "open", path, error))?;
         let database = Self {
             path: path.to_owned(),
             access: access.clone(),
             unchanged: false,
             writer: Mutex::new(connection),
             readers: Mutex::default(),
+            failed: AtomicBool::new(false),
         };
         database.check_schema(schema)?;
         Ok(database)
@@ -111,6 +121,7 @@ impl Database {
             unchanged: true,
             writer: Mutex::new(connection),
             readers: Mutex::default(),
+            failed: AtomicBool::new(false),
         };
         database.check_schema(schema)?;
         Ok(database)
@@ -140,7 +151,30 @@ impl Database {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StorageError> {
-        work(&self.writer.lock()).map_err(|error| failure(operation, &self.path, error))
+        let connection = self.writer.lock();
+        let done = work(&connection).map_err(|error| failure_on(&connection, operation, &self.path, error));
+        drop(connection);
+        self.noting(done)
+    }
+
+    pub(super) fn room(&self) -> &Room {
+        &self.access.room
+    }
+
+    /// Whether a write or a sync has failed, other than for lack of room.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Lets the reserve go if there was no room, and remembers any other failure.
+    fn noting<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        result.inspect_err(|error| {
+            if error.is_no_room() {
+                self.room().let_go();
+            } else if matches!(error, StorageError::Io { .. }) {
+                self.failed.store(true, Ordering::Release);
+            }
+        })
     }
 
     /// Runs statements as one transaction, which is durable when this returns, or did not happen, or may or may not
@@ -154,12 +188,14 @@ impl Database {
             .prepare_cached("BEGIN IMMEDIATE")
             .and_then(|mut begin| begin.execute([]))
             .and_then(|_| work(&connection))
-            .and_then(|done| connection.prepare_cached("COMMIT")?.execute([]).map(|_| done));
+            .and_then(|done| connection.prepare_cached("COMMIT")?.execute([]).map(|_| done))
+            .map_err(|error| failure_on(&connection, "commit", &self.path, error));
         if done.is_err() && !connection.is_autocommit() {
             // A failure of the rollback leaves a connection that fails every later transaction as well.
             let _ = connection.execute_batch("ROLLBACK");
         }
-        done.map_err(|error| failure("commit", &self.path, error))
+        drop(connection);
+        self.noting(done)
     }
 
     /// Reads on a connection that no writer holds up.
@@ -209,6 +245,18 @@ impl Database {
             true => truncate_wal(connection),
             false => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
         })
+    }
+
+    /// A [`checkpoint`](Self::checkpoint) of what this process has committed: that is durable in the WAL, so that
+    /// without room a later one can copy it.
+    pub(super) fn checkpoint_if_room(&self, truncate: bool) -> Result<(), StorageError> {
+        match self.checkpoint(truncate) {
+            Err(error) if error.is_no_room() => {
+                tracing::warn!(%error, "the write-ahead log of SQLite grows");
+                Ok(())
+            }
+            copied => copied,
+        }
     }
 
     /// Pages of the file, and how many of them are free.
@@ -315,8 +363,24 @@ fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
+/// The answer of a connection to what it did last, as ours.
+pub(super) fn failure_on(
+    connection: &Connection,
+    operation: &'static str,
+    path: &Path,
+    error: rusqlite::Error,
+) -> StorageError {
+    match system_error::is_quota(connection, &error) {
+        true => {
+            let source = io::Error::new(io::ErrorKind::QuotaExceeded, "the disk quota is exhausted");
+            StorageError::io_or_no_room(operation, path, source)
+        }
+        false => failure(operation, path, error),
+    }
+}
+
 /// SQLite's answer as ours. All statements are our own, so that an answer that a sound database cannot give is damage.
-pub(super) fn failure(operation: &'static str, path: &Path, error: rusqlite::Error) -> StorageError {
+fn failure(operation: &'static str, path: &Path, error: rusqlite::Error) -> StorageError {
     let found = error.to_string();
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
@@ -331,5 +395,5 @@ pub(super) fn failure(operation: &'static str, path: &Path, error: rusqlite::Err
         }
         _ => return corrupt(path, 0, "a sound database", found),
     };
-    StorageError::io(operation, path, io::Error::new(kind, found))
+    StorageError::io_or_no_room(operation, path, io::Error::new(kind, found))
 }

@@ -11,6 +11,7 @@ use super::{LOG, Options, STATE, wal};
 use crate::inspect::{Halves, list};
 use crate::io::Io;
 use crate::place::StoreLock;
+use crate::room::{RESERVE, Room};
 use crate::seal::{AtRest, Keys};
 use crate::units::UnitRecords;
 use coffer_core::storage::{Checking, Halt, Inspector, LogState, Records, StorageError};
@@ -35,7 +36,9 @@ pub(crate) fn inspect(
     if let Some(keyring) = keys.keyring() {
         lock.covers(keyring);
     }
-    let access = Access { vfs: options.vfs.clone(), readers_max: 0 };
+    // Nothing is written, so that nothing is set aside.
+    let room = Arc::new(Room::new(path.join(RESERVE), io.clone(), 0));
+    let access = Access { vfs: options.vfs.clone(), readers_max: 0, room };
     let mut looking = Looking { path, access, io, keys, lock };
     let mut halves = Halves { log: None, records: None, intact: 0, sealed: looking.keys.keyring().is_some() };
     match looking.look(inspector, &mut halves) {

@@ -70,6 +70,8 @@ const BASE_PIECE: u8 = 3;
 const GROUP_BYTES_MAX: usize = 900 << 20;
 /// Bytes of the WAL after which it is copied into the database.
 const CHECKPOINT_BYTES: u64 = 8 << 20;
+/// The same where little or nothing is set aside.
+const CHECKPOINT_BYTES_MIN: u64 = 1 << 20;
 /// Rows of purged groups that go with each group.
 const DELETE_ROWS_MAX: i64 = 64;
 
@@ -310,7 +312,7 @@ impl SqliteLog {
             self.groups.database.checkpoint(true)
         });
         // A log that was not begun in full must not be closed as if it had been.
-        self.poison.note(begun)?;
+        begun.inspect_err(|error| self.poison.end(error))?;
         self.begun = true;
         Ok(self.boot)
     }
@@ -385,7 +387,7 @@ impl SqliteLog {
             "a group of {} bytes is beyond what core may write",
             piece.len()
         );
-        let due = self.written > CHECKPOINT_BYTES;
+        let due = self.written > self.checkpoint_bytes();
         let first = if self.purge_waits { self.first_needed() } else { self.first };
         let base = match self.purge_waits || due {
             true => Some(self.sealed_base(&self.base(first, false))?),
@@ -423,11 +425,15 @@ impl SqliteLog {
             }
         }
         if due {
-            self.groups.database.checkpoint(false)?;
-            self.written = 0;
+            self.make_room()?;
+            self.groups.database.room().log_takes(self.disk_bytes());
         }
         if had_purged_rows && !self.has_purged_rows {
-            self.prune()?;
+            match self.prune() {
+                // The group is written. What is not needed stays until the next time.
+                Err(error) if error.is_no_room() => self.has_purged_rows = true,
+                pruned => pruned?,
+            }
         }
         Ok(())
     }
@@ -435,6 +441,18 @@ impl SqliteLog {
     /// The first group that holds an entry that is not purged; the next one if there is none.
     fn first_needed(&self) -> u64 {
         self.content.read().first_group().map_or(self.sequence + 1, |at| at.sequence)
+    }
+
+    /// Bytes of the WAL after which it is copied: without room to copy it a full disk would stay full, so that it is no
+    /// larger than what is set aside.
+    fn checkpoint_bytes(&self) -> u64 {
+        CHECKPOINT_BYTES.min(self.groups.database.room().held_bytes().max(CHECKPOINT_BYTES_MIN))
+    }
+
+    /// Gives the WAL back for what comes next, as far as there is room to copy it.
+    fn make_room(&mut self) -> Result<(), StorageError> {
+        self.written = 0;
+        self.groups.database.checkpoint_if_room(false)
     }
 
     fn close(&mut self) -> Result<(), StorageError> {
@@ -522,14 +540,27 @@ impl Log for SqliteLog {
     fn write(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError> {
         self.poison.check()?;
         assert_continues(&self.content.read().state, ops);
-        let written = self.write_group(ops, committed);
+        let written = match self.write_group(ops, committed) {
+            Err(error) if error.is_no_room() => {
+                // Copied into the database, the WAL is used again from its start.
+                let made = self.make_room();
+                self.poison.note(made)?;
+                self.write_group(ops, committed)
+            }
+            written => written,
+        };
         self.poison.note(written)
     }
 
     fn purge(&mut self, up_to: LogId) -> Result<(), StorageError> {
         self.poison.check()?;
         self.purge_waits |= self.content.write().purge(up_to);
-        Ok(())
+        if !self.groups.database.room().is_full() {
+            return Ok(());
+        }
+        // On a full disk nothing may come that would have the WAL copied.
+        let freed = self.groups.database.checkpoint_if_room(true);
+        self.poison.note(freed)
     }
 
     fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {

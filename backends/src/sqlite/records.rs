@@ -242,7 +242,7 @@ impl RecordRows {
     /// Copies the WAL into the database and cuts it.
     fn checkpoint_wal(&self) -> Result<(), StorageError> {
         self.written.store(0, Ordering::Relaxed);
-        self.database.checkpoint(true)
+        self.database.checkpoint_if_room(true)
     }
 
     /// A unit of garbage that nobody reads.
@@ -293,7 +293,10 @@ impl RecordRows {
 
 impl Drop for RecordRows {
     fn drop(&mut self) {
-        // Everything is in the database already, unless a reader was in the way.
+        // Everything is in the database already, unless a reader was in the way. After a failure nothing is synced again.
+        if self.database.has_failed() {
+            return;
+        }
         if let Err(error) = self.database.checkpoint(true) {
             tracing::debug!(%error, "the write-ahead log of the records stays");
         }
@@ -319,7 +322,7 @@ fn footer_place(unit: u64) -> Place {
 impl Medium for RecordRows {
     type Sink = RowSink;
 
-    fn begin_unit(&self) -> Result<RowSink, StorageError> {
+    fn begin_unit(&self, _: bool) -> Result<RowSink, StorageError> {
         Ok(RowSink {
             database: self.database.clone(),
             written: self.written.clone(),
@@ -398,6 +401,19 @@ impl Medium for RecordRows {
     fn disk_bytes(&self, units: u64) -> u64 {
         self.database.bytes(&*self.io).unwrap_or(units).max(units)
     }
+
+    fn has_room(&self) -> bool {
+        !self.database.room().is_full()
+    }
+
+    fn recover_room(&self, disk_bytes: u64) -> Result<bool, StorageError> {
+        self.database.room().recover(disk_bytes, 0, || Ok(()))
+    }
+
+    fn flush_room_bytes(&self) -> u64 {
+        // Into the WAL, then into the database.
+        self.database.room().flush_bytes(2)
+    }
 }
 
 /// The rows of one unit.
@@ -474,7 +490,7 @@ impl RowSink {
         let bytes = std::mem::take(&mut self.rows_bytes) as u64;
         if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > CHECKPOINT_BYTES {
             self.written.store(0, Ordering::Relaxed);
-            self.database.checkpoint(true)?;
+            self.database.checkpoint_if_room(true)?;
         }
         Ok(())
     }

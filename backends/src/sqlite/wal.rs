@@ -44,7 +44,14 @@ pub(super) fn wal_path(database: &Path) -> PathBuf {
 pub(super) fn recover(io: &dyn Io, path: &Path, new: &Path) -> Result<(), StorageError> {
     match read(io, path)? {
         None => Ok(()),
-        Some((file, counts)) => replace(io, &*file, counts, &wal_path(path), new),
+        Some((file, counts)) => {
+            let replaced = replace(io, &*file, counts, &wal_path(path), new);
+            if replaced.as_ref().is_err_and(StorageError::is_no_room) {
+                // What there is of the copy takes room that others need. If this fails the next opening does it.
+                let _ = io.remove(new);
+            }
+            replaced
+        }
     }
 }
 
@@ -80,7 +87,8 @@ fn read(io: &dyn Io, path: &Path) -> Result<Option<Judged>, StorageError> {
 
 /// Puts a synced file with the first `bytes` of the WAL into its place.
 fn replace(io: &dyn Io, file: &dyn File, bytes: u64, wal: &Path, new: &Path) -> Result<(), StorageError> {
-    let copy = io.open(new, OpenMode::Create).map_err(|error| StorageError::io("create", new, error))?;
+    let copy =
+        io.open(new, OpenMode::Create).map_err(|error| StorageError::io_or_no_room("create", new, error))?;
     let mut buffer = vec![0; COPY_BYTES];
     let mut offset = 0;
     while offset < bytes {
@@ -91,11 +99,11 @@ fn replace(io: &dyn Io, file: &dyn File, bytes: u64, wal: &Path, new: &Path) -> 
             return Err(corrupt(wal, offset, format!("{count} bytes"), format!("the end after {found}")));
         }
         write_full(&*copy, &buffer[..count], offset)
-            .map_err(|error| StorageError::io("write", new, error))?;
+            .map_err(|error| StorageError::io_or_no_room("write", new, error))?;
         offset += count as u64;
     }
     copy.sync_data().map_err(|error| StorageError::io("fdatasync", new, error))?;
-    io.rename(new, wal).map_err(|error| StorageError::io("rename", new, error))?;
+    io.rename(new, wal).map_err(|error| StorageError::io_or_no_room("rename", new, error))?;
     let directory = wal.parent().unwrap_or(Path::new("."));
     io.sync_dir(directory).map_err(|error| StorageError::io("sync directory", directory, error))
 }

@@ -10,8 +10,9 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
     /// What a unit is written to.
     type Sink: Sink + Send;
 
-    /// Begins a unit. It counts for nothing before a manifest names it.
-    fn begin_unit(&self) -> Result<Self::Sink, StorageError>;
+    /// Begins a unit. It counts for nothing before a manifest names it. `presses`: it is worth what is set aside for a
+    /// medium without room.
+    fn begin_unit(&self, presses: bool) -> Result<Self::Sink, StorageError>;
 
     /// What seals the store.
     fn sealing(&self) -> &Sealing;
@@ -22,7 +23,8 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
     /// Called when units are finished and before a manifest names them.
     fn settle(&self) -> Result<(), StorageError>;
 
-    /// Makes these units and this checkpoint the content, durably, all or nothing.
+    /// Makes these units and this checkpoint the content, durably, all or nothing. If there is no room for that it
+    /// surely did not happen.
     fn put_manifest(&self, units: &[Arc<Unit>], checkpoint: Option<&Checkpoint>) -> Result<(), StorageError>;
 
     /// Gives up a unit that no manifest names. It stays readable as long as `readers` live.
@@ -39,4 +41,13 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
 
     /// Bytes on the medium, given those of all units.
     fn disk_bytes(&self, units: u64) -> u64;
+
+    /// See [`Records::has_room`](coffer_core::storage::Records::has_room).
+    fn has_room(&self) -> bool;
+
+    /// See [`Records::recover_room`](coffer_core::storage::Records::recover_room), for records of `disk_bytes`.
+    fn recover_room(&self, disk_bytes: u64) -> Result<bool, StorageError>;
+
+    /// See [`Records::flush_room_bytes`](coffer_core::storage::Records::flush_room_bytes).
+    fn flush_room_bytes(&self) -> u64;
 }

@@ -204,9 +204,16 @@ impl Survey {
 
 type Tombstones = BTreeMap<Vec<u8>, Vec<(usize, Revision)>>;
 
-/// Which neighbouring units to rewrite next, if any.
-pub(crate) fn plan(units: &[Arc<Unit>], dead: &Dead) -> Option<Range<usize>> {
-    if let Some(at) = units.iter().position(|unit| dead.share_exceeds_half(unit)) {
+/// Which neighbouring units to rewrite next, if any: without room the one of which least is left, as that makes room
+/// for the others.
+pub(crate) fn plan(units: &[Arc<Unit>], dead: &Dead, has_room: bool) -> Option<Range<usize>> {
+    let mut mostly_dead = units.iter().enumerate().filter(|(_, unit)| dead.share_exceeds_half(unit));
+    let live_bytes = |unit: &Unit| unit.entry.bytes.saturating_sub(dead.bytes_in(unit));
+    let chosen = match has_room {
+        true => mostly_dead.next(),
+        false => mostly_dead.min_by_key(|(_, unit)| live_bytes(unit)),
+    };
+    if let Some((at, _)) = chosen {
         return Some(at..at + 1);
     }
     TIERS.iter().find_map(|tier| small_neighbours(units, *tier))
@@ -248,12 +255,14 @@ pub(crate) struct Done {
 }
 
 impl<S: Sink> Job<S> {
+    /// Begins to rewrite `inputs`. `presses`: it frees so much that it is worth what is set aside.
     pub(crate) fn start<M: Medium<Sink = S>>(
         medium: &M,
         inputs: &[Arc<Unit>],
         survey: Survey,
+        presses: bool,
     ) -> Result<Self, StorageError> {
-        let writer = UnitWriter::new(medium.begin_unit()?);
+        let writer = UnitWriter::new(medium.begin_unit(presses)?);
         Ok(Self { inputs: inputs.to_vec(), survey, writer, input: 0, number: 0 })
     }
 

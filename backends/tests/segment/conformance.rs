@@ -32,7 +32,12 @@ impl SegmentHarness {
 
 impl Harness for SegmentHarness {
     fn open(&mut self) -> Result<Opened, StorageError> {
-        let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
+        let options = Options {
+            log_file_bytes: 64 << 10,
+            reserve_bytes_max: 64 << 10,
+            background: false,
+            ..Options::default()
+        };
         let at_rest = if self.sealed { sealed() } else { AtRest::Unsealed };
         let io = Arc::new(self.disk.clone());
         self.keyring = None;
@@ -75,6 +80,7 @@ impl Harness for SegmentHarness {
 
     fn arm(&mut self, at: u64, fault: Fault) -> bool {
         let counters = self.disk.counters();
+        self.disk.set_quota(at.is_multiple_of(2));
         let fault = match fault {
             Fault::Crash => DiskFault::Crash,
             Fault::Error => DiskFault::Eio,

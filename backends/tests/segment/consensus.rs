@@ -13,7 +13,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 fn open(disk: &SimDisk) -> SegmentStore {
-    let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
+    let options = Options {
+        log_file_bytes: 64 << 10,
+        reserve_bytes_max: 64 << 10,
+        background: false,
+        ..Options::default()
+    };
     SegmentStore::open_on(Path::new("/store"), AtRest::Unsealed, options, Arc::new(disk.clone())).unwrap()
 }
 

@@ -19,7 +19,12 @@ const KINDS: [(&str, Opening); 2] =
     [("testdata/format-1", || AtRest::Unsealed), ("testdata/format-1-sealed", sealed)];
 
 fn open(disk: &SimDisk, at_rest: AtRest) -> SegmentStore {
-    let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
+    let options = Options {
+        log_file_bytes: 64 << 10,
+        reserve_bytes_max: 64 << 10,
+        background: false,
+        ..Options::default()
+    };
     SegmentStore::open_on(Path::new("/store"), at_rest, options, Arc::new(disk.clone())).expect("it opens")
 }
 

@@ -14,7 +14,12 @@ const DIR: &str = "/store";
 const FILE_BYTES: u64 = 64 << 10;
 
 fn options() -> Options {
-    Options { log_file_bytes: FILE_BYTES, background: false, ..Options::default() }
+    Options {
+        log_file_bytes: FILE_BYTES,
+        reserve_bytes_max: 64 << 10,
+        background: false,
+        ..Options::default()
+    }
 }
 
 fn open(disk: &SimDisk) -> Result<SegmentStore, StorageError> {
@@ -148,7 +153,7 @@ fn on_a_real_file_system_a_group_is_one_write_and_one_sync() {
     let io = CountingIo::default();
     let counts = io.counts.clone();
     // All files: a group touches no other one. The file is large enough that no other is prepared.
-    let options = Options { background: false, ..Options::default() };
+    let options = Options { reserve_bytes_max: 64 << 10, background: false, ..Options::default() };
     let mut store =
         SegmentStore::open_on(&directory.path().join("store"), AtRest::Unsealed, options, Arc::new(io))
             .expect("open");
@@ -323,11 +328,15 @@ fn a_full_disk_is_named_and_a_spare_delays_it() {
             Err(error) => break error,
         }
     };
-    assert!(error.is_no_space(), "{error}");
-    assert!(index >= 28, "only {index} groups fit, so no spare was used");
-    drop(store);
+    assert!(error.is_no_room() && error.to_string().contains(DIR), "{error}");
+    assert!(!store.records.has_room());
+    assert!(index >= 27, "only {index} groups fit, so no spare was used");
+    assert!(append(&mut *store.log, index, &[1; 3000]).is_err_and(|error| error.is_no_room()));
+    assert_eq!(indexes(&*store.log).len() as u64, index, "what was acknowledged stays readable");
     disk.set_capacity(None);
-    assert_eq!(indexes(&*open(&disk).expect("with room it opens").log).len() as u64, index);
+    append(&mut *store.log, index, &[1; 3000]).expect("with room the same group is taken");
+    drop(store);
+    assert_eq!(indexes(&*open(&disk).expect("it opens").log).len() as u64, index + 1);
 }
 
 #[test]

@@ -47,7 +47,12 @@ impl SqliteHarness {
 
 impl Harness for SqliteHarness {
     fn open(&mut self) -> Result<Opened, StorageError> {
-        let options = Options { readers_max: 0, vfs: self.vfs.name().into(), ..Options::default() };
+        let options = Options {
+            readers_max: 0,
+            reserve_bytes_max: 64 << 10,
+            vfs: self.vfs.name().into(),
+            ..Options::default()
+        };
         let at_rest = if self.sealed { sealed() } else { AtRest::Unsealed };
         let io = Arc::new(self.disk.clone());
         self.keyring = None;
@@ -90,6 +95,7 @@ impl Harness for SqliteHarness {
 
     fn arm(&mut self, at: u64, fault: Fault) -> bool {
         let counters = self.disk.counters();
+        self.disk.set_quota(at.is_multiple_of(2));
         self.armed += 1;
         let within = (at * 7 + self.armed * 5) % self.stride;
         let at = (at - 1) * self.stride + within + 1;

@@ -6,8 +6,9 @@
 
 use coffer_backends::io::{File, Io, OpenMode, SimDisk, read_full, write_full};
 use rusqlite::ffi;
+use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -72,6 +73,17 @@ impl Drop for SimVfs {
     }
 }
 
+thread_local! {
+    /// As `errno`: of the last call that failed.
+    static LAST_ERROR: Cell<c_int> = const { Cell::new(0) };
+}
+
+/// What SQLite's own VFS answers for a call that failed with `error`, `code` if that is nothing special.
+fn answer(error: &io::Error, code: c_int) -> c_int {
+    LAST_ERROR.set(error.raw_os_error().unwrap_or(0));
+    if error.kind() == ErrorKind::StorageFull { ffi::SQLITE_FULL } else { code }
+}
+
 /// What SQLite holds for an open file: its own part, then ours.
 #[repr(C)]
 struct Handle {
@@ -133,9 +145,10 @@ unsafe extern "C" fn open(
     };
     let opened = match result {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::StorageFull => return ffi::SQLITE_FULL,
-        Err(error) if error.kind() == ErrorKind::NotFound => return ffi::SQLITE_CANTOPEN,
-        Err(_) => return ffi::SQLITE_IOERR,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::QuotaExceeded) => {
+            return answer(&error, ffi::SQLITE_CANTOPEN);
+        }
+        Err(error) => return answer(&error, ffi::SQLITE_IOERR),
     };
     let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
     let open = Box::new(Open { file: opened, disk, directory, is_new: AtomicBool::new(is_new) });
@@ -214,7 +227,7 @@ unsafe extern "C" fn current_time(_: *mut ffi::sqlite3_vfs, out: *mut f64) -> c_
 }
 
 unsafe extern "C" fn last_error(_: *mut ffi::sqlite3_vfs, _: c_int, _: *mut c_char) -> c_int {
-    0
+    LAST_ERROR.get()
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
@@ -275,8 +288,7 @@ unsafe extern "C" fn write(
         unsafe { (opened(file), std::slice::from_raw_parts(content.cast::<u8>(), bytes as usize)) };
     match write_full(&*open.file, content, offset as u64) {
         Ok(()) => ffi::SQLITE_OK,
-        Err(error) if error.kind() == ErrorKind::StorageFull => ffi::SQLITE_FULL,
-        Err(_) => ffi::SQLITE_IOERR_WRITE,
+        Err(error) => answer(&error, ffi::SQLITE_IOERR_WRITE),
     }
 }
 

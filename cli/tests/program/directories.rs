@@ -3,10 +3,9 @@
 //! Whoever runs this may be root, whom no permission stops: then the program runs as somebody else. What needs a disk
 //! of its own gets one in a mount namespace; without any the checks that need it are skipped, and say so.
 
-use crate::support::{Daemon, Ran, key_file, program, run, run_with};
+use crate::support::{Ran, on_own_disk, program, run};
 use rustix::process::geteuid;
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -106,26 +105,6 @@ fn a_directory_of_somebody_else_is_refused() {
     assert!(content(&store) == before);
 }
 
-/// A file system of `size` at `dir` in a namespace of its own, and `script` in it with the program as $0. It ends with
-/// whatever runs in it when it is killed. `None` where no namespace can be had.
-fn on_own_disk(dir: &Path, size: &str, script: &str) -> Option<Command> {
-    let namespace = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.env("COFFER_SEAL_KEY_FILE", key_file());
-        command.args(["--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script]);
-        command.args([Path::new(env!("CARGO_BIN_EXE_coffer")), dir]);
-        command
-    };
-    let mount = format!("mount -t tmpfs -o size={size} none \"$1\"\n");
-    let probe = namespace(&mount).output().is_ok_and(|output| output.status.success());
-    if !probe {
-        assert!(std::env::var_os("COFFER_REQUIRE_ALL").is_none(), "no namespace for a mount can be had");
-        // Not captured by the test harness, so that it is seen.
-        let _ = writeln!(io::stderr(), "SKIPPED: needs `unshare` and the right to mount in a namespace");
-    }
-    probe.then(|| namespace(&(mount + script)))
-}
-
 #[test]
 fn a_read_only_disk_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -152,47 +131,6 @@ fn a_read_only_disk_is_refused() {
     // Only a reader is told that there is no such store.
     assert_eq!(lines.iter().filter(advised).count(), 5, "{stderr}");
     assert!(lines[3].ends_with("name the directory of a store, or allow it to be created"), "{stderr}");
-}
-
-/// The disk fills while the daemon runs: it stops with the reason, and once there is room again everything that it
-/// acknowledged is there. While there is none a store can not be opened, and says so.
-#[test]
-fn a_full_disk_stops_the_daemon_and_loses_nothing() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let script = "
-        dd if=/dev/zero of=\"$1/filler\" bs=1M count=16 2>/dev/null
-        \"$0\" serve --log-level error --listen-client-urls coffer://127.0.0.1:0 --data-dir \"$1/store\" || echo $?
-        dd if=/dev/zero of=\"$1/rest\" bs=4k 2>/dev/null || true
-        \"$0\" --store \"file://$1/store\" get a || echo $?
-        rm \"$1/filler\" \"$1/rest\"
-        \"$0\" --store \"file://$1/store\" get '' --prefix --count-only";
-    let Some(mut command) = on_own_disk(dir.path(), "64m", script) else { return };
-    let mut daemon = Daemon::start_with(command.stderr(Stdio::piped()));
-    let lines: String = (0..200_000)
-        .map(|i| format!("{{\"key\":\"k{i:06}\",\"value\":\"{i:06}{}\"}}\n", "v".repeat(300)))
-        .collect();
-    let arguments = ["--endpoints", &daemon.endpoint, "--command-timeout", "2s", "import"];
-    let import = run_with(arguments, lines.as_bytes());
-    assert!(matches!(import.code, 3 | 4), "{import:?}");
-    let last: usize = import
-        .stderr
-        .split_once(" was the last acknowledged")
-        .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
-        .expect("the last acknowledged line");
-
-    let code = daemon.wait();
-    let (stdout, stderr) = (daemon.rest(), daemon.stderr());
-    assert_eq!(code, Some(0), "{stdout}{stderr}");
-    let [exit, again, stored] = stdout.lines().collect::<Vec<_>>()[..] else { panic!("{stdout}{stderr}") };
-    assert_eq!([exit, again], ["1", "1"], "{stderr}");
-    let stored: usize = stored.parse().expect("a count");
-    assert!((last..=200_000).contains(&stored), "{stored} of {last} acknowledged");
-    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("Error: ")).collect();
-    assert_eq!(errors.len(), 2, "{stderr}");
-    for error in errors {
-        assert!(error.contains("node stopped: write ") && error.contains("No space left"), "{stderr}");
-        assert!(error.contains(": free some space there"), "{stderr}");
-    }
 }
 
 #[test]

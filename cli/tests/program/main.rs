@@ -5,6 +5,7 @@
 mod bad_input;
 mod convert;
 mod directories;
+mod disk;
 mod etcd;
 mod home;
 mod import_etcd;

@@ -207,6 +207,31 @@ impl Drop for Daemon {
     }
 }
 
+/// A file system of `size` at `dir` in a namespace of its own, and `script` in it with the program as $0. It ends with
+/// whatever runs in it when it is killed. `None` where no namespace can be had.
+pub(crate) fn on_own_disk(dir: &Path, size: &str, script: &str) -> Option<Command> {
+    let namespace = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.env("COFFER_SEAL_KEY_FILE", key_file());
+        command.args(["--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script]);
+        command.args([Path::new(env!("CARGO_BIN_EXE_coffer")), dir]);
+        command
+    };
+    let mount = format!("mount -t tmpfs -o size={size} none \"$1\"\n");
+    let probe = namespace(&mount).output().is_ok_and(|output| output.status.success());
+    if !probe {
+        skipped("`unshare` and the right to mount in a namespace");
+    }
+    probe.then(|| namespace(&(mount + script)))
+}
+
+/// Says that a test can not run here, for lack of `what`. Where everything must run it fails.
+pub(crate) fn skipped(what: &str) {
+    assert!(std::env::var_os("COFFER_REQUIRE_ALL").is_none(), "this needs {what}");
+    // Not captured by the test harness, so that it is seen.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: needs {what}");
+}
+
 /// Waits for something to be there.
 #[track_caller]
 pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {

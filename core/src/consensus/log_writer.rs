@@ -8,6 +8,8 @@
 //! - Votes, appends and truncations reach the log in the order in which they were queued, and complete in that order.
 //! - An entry can be read from the moment it is queued: from memory until it is both durable and applied, afterwards
 //!   from memory or the medium.
+//! - A group that finds no room on the medium is written again until there is some, and everything after it waits:
+//!   a lack of room is no error here. What is durable is purged meanwhile, because that makes room.
 //! - After the first error nothing more is written; every later completion gets that error.
 //! - `durable` never runs ahead of what [`Log::write`] has returned for.
 //!
@@ -24,11 +26,14 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{io, mem};
+
+/// How long a group that found no room rests before it is tried again.
+const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Told when an operation is durable, or why it never will be.
 pub(super) type Completion = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
@@ -51,6 +56,8 @@ struct Shared {
     durable: Mutex<Durable>,
     advanced: Condvar,
     disk_bytes: AtomicU64,
+    /// A group waits for room.
+    full: AtomicBool,
     sync_durations: Histogram,
     health: Arc<Health>,
 }
@@ -117,6 +124,7 @@ impl LogWriter {
             durable: Mutex::new(Durable { last: state.last, ..Durable::default() }),
             advanced: Condvar::new(),
             disk_bytes: AtomicU64::new(log.disk_bytes()),
+            full: AtomicBool::new(false),
             sync_durations: Histogram::new(DISK_BOUNDS),
             health,
         });
@@ -232,12 +240,21 @@ impl LogWriter {
         self.shared.disk_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether a group waits for room on the medium, and everything after it.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Acquire)
+    }
+
     /// How long groups took to be written and synced.
     pub(super) fn sync_durations(&self) -> HistogramSnapshot {
         self.shared.sync_durations.snapshot()
     }
 
     /// Blocks until everything up to `up_to`, which must have been appended, is durable.
+    ///
+    /// # Errors
+    /// The log failed or is closed; [`StorageError::NoRoom`] while what is not durable waits for room: whoever waits
+    /// here may be the one who makes it.
     pub(super) fn barrier(&self, up_to: LogId) -> Result<(), StorageError> {
         let mut durable = self.shared.durable.lock();
         loop {
@@ -249,6 +266,10 @@ impl LogWriter {
             }
             if durable.stopped {
                 return Err(StorageError::Poisoned { reason: "the log is closed".to_owned() });
+            }
+            if self.is_full() {
+                let source = io::ErrorKind::StorageFull.into();
+                return Err(StorageError::io_or_no_room("write", "the log", source));
             }
             self.shared.advanced.wait(&mut durable);
         }
@@ -380,6 +401,7 @@ impl Worker {
         let mut jobs = Vec::new();
         let (mut ops, mut completions) = (Vec::new(), Vec::new());
         while let Some(committed) = self.shared.next(&mut jobs) {
+            self.purge_durable(&mut jobs);
             for job in jobs.drain(..) {
                 match job {
                     Job::Write { op, done } => {
@@ -395,9 +417,10 @@ impl Worker {
                     Job::Rewrite { copy_bytes_max, done } => {
                         self.write(&mut ops, &mut completions, committed);
                         let mut progress = RewriteProgress::default();
-                        self.guarded(|log| log.rewrite(copy_bytes_max).map(|done| progress = done));
+                        let no_room =
+                            self.guarded(|log| log.rewrite(copy_bytes_max).map(|done| progress = done));
                         self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
-                        done(self.failed.clone().map_or(Ok(progress), Err));
+                        done(self.failed.clone().or(no_room).map_or(Ok(progress), Err));
                     }
                 }
             }
@@ -412,8 +435,22 @@ impl Worker {
         if ops.is_empty() {
             return;
         }
-        let began = Instant::now();
-        self.guarded(|log| log.write(ops, committed));
+        let mut began = Instant::now();
+        while let Some(no_room) = self.guarded(|log| log.write(ops, committed)) {
+            if !self.shared.full.swap(true, Ordering::AcqRel) {
+                tracing::warn!(error = %no_room, "the log waits for room");
+                // Under the lock, so that nobody begins to wait without having seen it.
+                let _durable = self.shared.durable.lock();
+                self.shared.advanced.notify_all();
+            }
+            if !self.wait_for_room() {
+                self.fail(no_room);
+            }
+            began = Instant::now();
+        }
+        if self.shared.full.swap(false, Ordering::AcqRel) {
+            tracing::info!("the log goes on");
+        }
         if self.failed.is_none() {
             self.shared.sync_durations.record(began.elapsed());
             let mut durable = self.shared.durable.lock();
@@ -428,21 +465,63 @@ impl Worker {
         }
     }
 
-    /// Calls the log unless it has failed before. An error or a panic poisons it.
-    fn guarded(&mut self, call: impl FnOnce(&mut dyn Log) -> Result<(), StorageError>) {
+    /// Purges what is durable without waiting for what was queued before: a purge is what makes room for it.
+    fn purge_durable(&mut self, jobs: &mut Vec<Job>) {
+        let durable = self.shared.durable.lock().last;
+        let mut purged = None;
+        jobs.retain(|job| match job {
+            Job::Purge(up_to) if Some(*up_to) <= durable => {
+                purged = purged.max(Some(*up_to));
+                false
+            }
+            _ => true,
+        });
+        if let Some(up_to) = purged {
+            self.guarded(|log| log.purge(up_to));
+        }
+    }
+
+    /// Rests, purges what may be purged, and returns whether to try again: not if the log is to be closed.
+    fn wait_for_room(&mut self) -> bool {
+        let shared = self.shared.clone();
+        let mut queue = shared.queue.lock();
+        if !queue.stopping {
+            shared.work.wait_for(&mut queue, ROOM_INTERVAL);
+        }
+        let (stopping, mut jobs) = (queue.stopping, mem::take(&mut queue.jobs));
+        drop(queue);
+        self.purge_durable(&mut jobs);
+        let mut queue = shared.queue.lock();
+        jobs.append(&mut queue.jobs);
+        queue.jobs = jobs;
+        !stopping
+    }
+
+    /// Calls the log unless it has failed before. An error or a panic ends it; but a lack of room is returned.
+    fn guarded(
+        &mut self,
+        call: impl FnOnce(&mut dyn Log) -> Result<(), StorageError>,
+    ) -> Option<StorageError> {
         if self.failed.is_some() {
-            return;
+            return None;
         }
         let log = &mut *self.log;
         let outcome = catch_unwind(AssertUnwindSafe(|| call(log))).unwrap_or_else(|panic| {
             Err(StorageError::Poisoned { reason: format!("the log panicked: {}", panic_text(&*panic)) })
         });
-        if let Err(error) = outcome {
-            self.failed = Some(error.clone());
-            self.shared.durable.lock().failed = Some(error.clone());
-            self.shared.advanced.notify_all();
-            self.shared.health.fail(error.into());
+        match outcome {
+            Err(error) if error.is_no_room() => return Some(error),
+            Err(error) => self.fail(error),
+            Ok(()) => {}
         }
+        None
+    }
+
+    fn fail(&mut self, error: StorageError) {
+        self.failed = Some(error.clone());
+        self.shared.durable.lock().failed = Some(error.clone());
+        self.shared.advanced.notify_all();
+        self.shared.health.fail(error.into());
     }
 }
 

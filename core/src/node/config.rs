@@ -1,6 +1,7 @@
 //! How a node runs.
 
 use crate::state::check::Limits;
+use crate::state::{Command, cost_bytes};
 use std::time::Duration;
 
 /// Identity and limits of a node. Every field is in the unit that its name ends with.
@@ -86,12 +87,20 @@ impl NodeConfig {
         }
     }
 
-    /// Unflushed bytes beyond which new writes are refused, so that apply need not wait for the disk.
-    pub(crate) fn unflushed_bytes_soft(&self) -> usize {
-        self.flush_bytes.saturating_mul(8)
+    /// Unflushed bytes beyond which `command` is refused, so that apply need not wait for the disk. What does not grow
+    /// the store may go further than what does, so that the latter never keeps the former out; and what adds no record
+    /// is never kept out.
+    pub(crate) fn unflushed_bytes_max(&self, command: &Command) -> usize {
+        match command {
+            command if cost_bytes(command) > 0 => self.flush_bytes.saturating_mul(8),
+            Command::DeleteRange(_) | Command::Txn(_) | Command::LeaseRevoke { .. } => {
+                self.flush_bytes.saturating_mul(12)
+            }
+            _ => usize::MAX,
+        }
     }
 
-    /// Unflushed bytes beyond which apply waits for the disk.
+    /// Unflushed bytes beyond which apply waits for the disk, while there is room there.
     pub(crate) fn unflushed_bytes_hard(&self) -> usize {
         self.flush_bytes.saturating_mul(16)
     }

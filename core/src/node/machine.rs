@@ -44,7 +44,9 @@ impl Machine for StateMachine {
     }
 
     fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError> {
-        self.values.wait_below(self.unflushed_bytes_hard, || self.maintenance.makes_room());
+        // Without room on the medium waiting is in vain, and what still comes is little.
+        let keep_waiting = || self.maintenance.makes_room() && self.values.records().has_room();
+        self.values.wait_below(self.unflushed_bytes_hard, keep_waiting);
         let (began, mut tally) = (Instant::now(), Tally::default());
         // The whole history, because a range inside a txn may have named an old revision.
         let pin = Arc::new(self.reader.pin_history());

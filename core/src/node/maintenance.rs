@@ -13,7 +13,15 @@
 //! 5. What older keys sealed is written anew, if the record store asks for it: first the log, after a flush, so that
 //!    it is little; then the records, in the slices of reclaiming.
 //!
-//! A failure stops the node; nothing is retried.
+//! # A medium without room
+//! What finds no room is no failure: it did not happen and is tried again. Once a second this thread looks for room;
+//! while there is none, or the log waits for some, it flushes early, so that the log is let go, and reclaims what frees
+//! more than it takes. As soon as there is room the alarm that kept the store from growing is cleared.
+//!
+//! A flush is due long before what is unflushed takes up the room that a flush surely finds, and nothing that grows
+//! the store is taken beyond that room (see [`quota`](super::quota)).
+//!
+//! Any other failure stops the node; nothing is retried.
 
 use super::counters::Counters;
 use super::failure::Failure;
@@ -39,6 +47,11 @@ const RECLAIM_BYTES: u64 = 8 << 20;
 const RELEASE_INTERVAL: Duration = Duration::from_millis(20);
 /// The log is purged, by way of a flush, once it is this large even if few records wait.
 const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// How often the thread looks for room on the medium, and how soon a flush is due while there is none.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest rest between two flushes that find no room.
+const FLUSH_REST_MAX: Duration = Duration::from_secs(32);
 
 /// Jobs that may wait; more are refused.
 const JOBS_MAX: usize = 8;
@@ -78,6 +91,37 @@ struct Requests {
     reclaimed_revision: i64,
     /// When the oldest unflushed record came.
     dirty_since: Option<Instant>,
+    /// A compaction found no room for its next step.
+    postponed: bool,
+    /// So did a rewriting.
+    postponed_rewrite: bool,
+    /// A flush found no room: until when none is tried, and how long that is.
+    flush_rest: Option<(Instant, Duration)>,
+}
+
+impl Requests {
+    /// When what is unflushed will be as old as `interval`, or the rest is over after a flush that found no room.
+    fn flush_due(&self, interval: Duration) -> Option<Instant> {
+        let aged = self.dirty_since?.checked_add(interval)?;
+        Some(self.flush_rest.map_or(aged, |(until, _)| until.max(aged)))
+    }
+
+    /// Asks once more for what found no room.
+    fn resume(&mut self) {
+        self.compact |= take(&mut self.postponed);
+        self.rewrite |= take(&mut self.postponed_rewrite);
+    }
+}
+
+/// How far the compaction has come.
+#[derive(Default)]
+struct Compaction {
+    /// The compact revision that was flushed.
+    flushed: i64,
+    /// Where the last pass over the index ended. While a reader holds everything back there is nothing to look for.
+    pruned_to: i64,
+    /// What was pruned is not all reclaimed.
+    reclaims: bool,
 }
 
 /// What there is to do.
@@ -147,7 +191,7 @@ impl Maintenance {
 
     /// Told by the apply thread after records were added.
     pub(super) fn records_added(&self) {
-        let is_much = self.values.unflushed_bytes() >= self.flush_bytes;
+        let is_much = self.is_much_unflushed();
         let mut requests = self.requests.lock();
         let wakes = requests.dirty_since.is_none() || (is_much && !requests.look);
         requests.dirty_since.get_or_insert_with(Instant::now);
@@ -248,14 +292,20 @@ impl Maintenance {
     }
 
     fn work(&self, state: &Mutex<State>) -> Result<(), StorageError> {
-        let mut flushed_compact = 0;
-        let mut pruned_to = 0;
+        let mut compaction = Compaction::default();
+        let mut log_waits = false;
+        self.values.records().recover_room()?;
         loop {
             let work = self.next_work();
-            let compacts = work.compact && flushed_compact < self.reader.compact_revision();
-            if compacts || work.rewrite || work.stop || work.aged || self.needs_flush() {
-                flushed_compact = self.flush(state)?;
+            self.look_for_room()?;
+            let compacts = work.compact && compaction.flushed < self.reader.compact_revision();
+            if compacts || work.rewrite || work.stop || work.aged || log_waits || self.needs_flush() {
+                match self.flush(state)? {
+                    Some(flushed) => compaction.flushed = flushed,
+                    None => self.requests.lock().postponed |= compacts,
+                }
             }
+            log_waits = self.quota.mind_full_log(log_waits);
             for job in work.jobs {
                 self.do_job(state, job)?;
             }
@@ -263,12 +313,25 @@ impl Maintenance {
                 return Ok(());
             }
             if work.compact {
-                self.reclaim(state, flushed_compact, &mut pruned_to)?;
+                self.compact(state, &mut compaction)?;
             }
             if work.rewrite {
                 self.rewrite(state)?;
             }
         }
+    }
+
+    /// Has what is missing set aside, and the alarm cleared once it is there.
+    fn look_for_room(&self) -> Result<(), StorageError> {
+        let records = self.values.records();
+        self.values.weigh_room();
+        if !records.has_room() && records.recover_room()? {
+            let mut requests = self.requests.lock();
+            requests.flush_rest = None;
+            requests.resume();
+        }
+        self.quota.look_again();
+        Ok(())
     }
 
     fn do_job(&self, state: &Mutex<State>, job: Job) -> Result<(), StorageError> {
@@ -283,107 +346,183 @@ impl Maintenance {
         result
     }
 
-    /// Waits for something to do.
+    /// Waits for something to do, or for the next look for room.
     fn next_work(&self) -> Work {
+        let next_look = Instant::now() + ROOM_INTERVAL;
+        let flush_interval = match self.values.records().has_room() {
+            true => self.flush_interval,
+            false => self.flush_interval.min(ROOM_INTERVAL),
+        };
         let mut requests = self.requests.lock();
         loop {
-            let aged = requests.dirty_since.is_some_and(|since| since.elapsed() >= self.flush_interval);
+            let now = Instant::now();
+            let aging = requests.flush_due(flush_interval);
+            let (aged, looks) = (aging.is_some_and(|due| due <= now), next_look <= now);
             let asked = requests.look || requests.compact || requests.rewrite || requests.stop;
-            if asked || aged || !requests.jobs.is_empty() {
+            if asked || aged || looks || !requests.jobs.is_empty() {
                 requests.look = false;
+                if looks {
+                    requests.resume();
+                }
                 let (compact, rewrite) = (take(&mut requests.compact), take(&mut requests.rewrite));
                 let jobs = take(&mut requests.jobs);
                 return Work { jobs, compact, rewrite, stop: requests.stop, aged };
             }
-            match requests.dirty_since.and_then(|since| since.checked_add(self.flush_interval)) {
-                Some(deadline) => {
-                    self.wake.wait_until(&mut requests, deadline);
-                }
-                None => self.wake.wait(&mut requests),
-            }
+            let deadline = aging.map_or(next_look, |aging| aging.min(next_look));
+            self.wake.wait_until(&mut requests, deadline);
         }
     }
 
-    /// Whether there is much to flush, or much log that a flush lets go.
+    /// Whether as much waits as one flush should take, or half of what it surely finds room for.
+    fn is_much_unflushed(&self) -> bool {
+        let unflushed = self.values.unflushed_bytes();
+        unflushed >= self.flush_bytes || unflushed as u64 > self.values.flush_room_bytes() / 2
+    }
+
+    /// Whether there is much to flush, or somebody waits for that, or there is much log that a flush lets go.
     fn needs_flush(&self) -> bool {
-        self.values.unflushed_bytes() >= self.flush_bytes
+        self.is_much_unflushed()
+            || self.values.take_flush_wanted()
             || self.consensus.get().is_some_and(|consensus| consensus.log_bytes() > LOG_BYTES_MAX)
     }
 
     /// Flushes between two slices of long work if there is much to flush, so that writes need not wait for its end.
     /// Returns whether to go on with it.
     fn breathe(&self, state: &Mutex<State>) -> Result<bool, StorageError> {
-        if self.values.unflushed_bytes() >= self.flush_bytes {
+        if self.is_much_unflushed() {
             self.flush(state)?;
         }
         Ok(!self.requests.lock().stop)
     }
 
-    /// One flush, as the module describes. Returns the compact revision that is durable now.
-    fn flush(&self, state: &Mutex<State>) -> Result<i64, StorageError> {
-        self.requests.lock().dirty_since = None;
-        let Some(consensus) = self.consensus.get() else { return Ok(0) };
-        let Some(checkpoint) = state.lock().checkpoint() else { return Ok(0) };
+    /// One flush, as the module describes. Returns the compact revision that is durable now; `None` if there was no
+    /// room for it.
+    fn flush(&self, state: &Mutex<State>) -> Result<Option<i64>, StorageError> {
+        {
+            let mut requests = self.requests.lock();
+            if requests.flush_rest.is_some_and(|(until, _)| Instant::now() < until) && !requests.stop {
+                return Ok(None);
+            }
+            requests.dirty_since = None;
+        }
+        let Some(consensus) = self.consensus.get() else { return Ok(Some(0)) };
+        let Some(checkpoint) = state.lock().checkpoint() else { return Ok(Some(0)) };
         let records = self.values.unflushed_up_to(checkpoint.revision);
         let stored = self.values.records().checkpoint();
         if stored.as_ref().is_some_and(|stored| stored.applied >= checkpoint.applied) {
-            return Ok(stored.map_or(0, |stored| stored.compact_revision));
+            return Ok(Some(stored.map_or(0, |stored| stored.compact_revision)));
         }
-        consensus.log_barrier(checkpoint.applied)?;
+        match consensus.log_barrier(checkpoint.applied) {
+            Err(error) if error.is_no_room() => {
+                self.rest_from_flushing(&error);
+                return Ok(None);
+            }
+            durable => durable?,
+        }
         if planted(Bug::PurgeBeforeFlush) {
             consensus.purge(checkpoint.applied);
         }
         let began = Instant::now();
-        self.values.records().flush(Flush { records: &records, checkpoint: &checkpoint })?;
+        match self.values.records().flush(Flush { records: &records, checkpoint: &checkpoint }) {
+            Err(error) if error.is_no_room() => {
+                self.rest_from_flushing(&error);
+                return Ok(None);
+            }
+            flushed => flushed?,
+        }
         self.counters.flush.record(began.elapsed());
         drop(records);
+        self.requests.lock().flush_rest = None;
         self.values.forget_up_to(checkpoint.revision);
         self.values.weigh_records();
-        // Flushed records are smaller than those in memory; and an alarm may have come after the last compaction.
-        self.quota.space_was_freed();
         consensus.purge(checkpoint.applied);
-        Ok(checkpoint.compact_revision)
+        self.values.records().recover_room()?;
+        self.values.weigh_room();
+        // Flushed records are smaller than those in memory; and an alarm may have come after the last compaction.
+        self.quota.look_again();
+        Ok(Some(checkpoint.compact_revision))
     }
 
-    /// Prunes the index up to the compact revision (or the oldest reader) and gives the space back. `pruned_to` is
-    /// where the pass before ended: while a reader holds everything back there is nothing to look for.
-    fn reclaim(
-        &self,
-        state: &Mutex<State>,
-        flushed_compact: i64,
-        pruned_to: &mut i64,
-    ) -> Result<(), StorageError> {
-        let limit = self.reader.oldest_pin().map_or(flushed_compact, |pin| pin.min(flushed_compact));
-        if limit > *pruned_to {
-            let began = Instant::now();
+    /// A flush found no room: the next one waits, each time for longer.
+    fn rest_from_flushing(&self, error: &StorageError) {
+        let mut requests = self.requests.lock();
+        let rest = requests.flush_rest.map_or(ROOM_INTERVAL, |(_, rest)| (rest * 2).min(FLUSH_REST_MAX));
+        let now = Instant::now();
+        requests.flush_rest = Some((now + rest, rest));
+        requests.dirty_since.get_or_insert(now);
+        drop(requests);
+        tracing::warn!(%error, "records stay in memory and in the log until there is room");
+    }
+
+    /// Prunes the index up to the compact revision (or the oldest reader) and gives the space back.
+    fn compact(&self, state: &Mutex<State>, compaction: &mut Compaction) -> Result<(), StorageError> {
+        let flushed = compaction.flushed;
+        let limit = self.reader.oldest_pin().map_or(flushed, |pin| pin.min(flushed));
+        let began = Instant::now();
+        if limit > compaction.pruned_to {
             if !self.prune(state, limit)? {
                 return Ok(());
             }
-            *pruned_to = limit;
-            while self.values.records().reclaim(RECLAIM_BYTES)?.more {
-                if !self.breathe(state)? {
-                    return Ok(());
-                }
+            compaction.pruned_to = limit;
+            compaction.reclaims = true;
+        }
+        if compaction.reclaims {
+            if !self.reclaim(state)? {
+                return Ok(());
             }
+            compaction.reclaims = false;
             self.counters.compacted(began.elapsed());
-            self.values.weigh_records();
-            self.quota.space_was_freed();
         }
         let mut requests = self.requests.lock();
-        if limit < flushed_compact {
+        if limit < flushed {
             // A reader still needs something: try again a little later.
             requests.compact = true;
             self.wake.wait_for(&mut requests, RELEASE_INTERVAL);
         } else {
-            requests.reclaimed_revision = requests.reclaimed_revision.max(flushed_compact);
+            requests.reclaimed_revision = requests.reclaimed_revision.max(flushed);
             drop(requests);
             self.reclaimed.notify(usize::MAX);
         }
         Ok(())
     }
 
+    /// Gives back the space of what was pruned. Returns whether that came to its end.
+    fn reclaim(&self, state: &Mutex<State>) -> Result<bool, StorageError> {
+        let records = self.values.records();
+        let ended = loop {
+            match records.reclaim(RECLAIM_BYTES) {
+                Ok(progress) if !progress.more => break true,
+                Ok(_) => {}
+                // What frees nothing is not worth the last room; what would is tried again.
+                Err(error) if error.is_no_room() => {
+                    let ended = records.has_room();
+                    self.requests.lock().postponed |= !ended;
+                    break ended;
+                }
+                Err(error) => return Err(error),
+            }
+            if !self.breathe(state)? {
+                return Ok(false);
+            }
+        };
+        self.values.weigh_records();
+        self.look_for_room()?;
+        Ok(ended)
+    }
+
     /// Writes anew what older keys sealed, in slices, until log and record store ask for no more.
     fn rewrite(&self, state: &Mutex<State>) -> Result<(), StorageError> {
+        match self.rewrite_slices(state) {
+            Err(error) if error.is_no_room() => {
+                tracing::warn!(%error, "what older keys sealed stays until there is room");
+                self.requests.lock().postponed_rewrite = true;
+                Ok(())
+            }
+            rewritten => rewritten,
+        }
+    }
+
+    fn rewrite_slices(&self, state: &Mutex<State>) -> Result<(), StorageError> {
         let records = self.values.records();
         if let Some(consensus) = self.consensus.get() {
             while consensus.rewrite_log(RECLAIM_BYTES)?.more {

@@ -8,14 +8,18 @@
 //! - Sequences are handed out, encoded and applied in one order.
 //! - Every waiter is answered exactly once: by [`answer`](Proposals::answer), or by the failure of its entry.
 //! - What waits is bounded by bytes; beyond the bound callers are told to come back.
+//! - While the medium has no room nothing that grows the store leaves the queue, and nothing enters it while the log
+//!   itself waits for room that no flush makes: at most what was in flight then has to wait with it.
 
 use crate::consensus::{Consensus, ProposeError};
 use crate::error::Error;
 use crate::metrics::Counter;
-use crate::state::{Answer, Command, Proposal, ReadPin, RequestId, encode_batch, encoded_bytes};
+use crate::state::{Answer, Command, Proposal, ReadPin, RequestId, cost_bytes, encode_batch, encoded_bytes};
+use crate::storage::Records;
 use futures_channel::oneshot;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -43,6 +47,9 @@ pub(super) struct Proposals {
     member: u64,
     boot: u64,
     bytes_max: usize,
+    records: Arc<dyn Records>,
+    /// The log waits for room, and a flush has made none.
+    stuck: AtomicBool,
     queue: Mutex<Queue>,
     /// Told when nothing waits and nothing is on its way.
     drained: Condvar,
@@ -68,11 +75,21 @@ struct Queue {
 }
 
 impl Proposals {
-    /// An empty queue for one process life of a member.
-    pub(super) fn new(member: u64, boot: u64, bytes_max: usize) -> Arc<Self> {
+    /// An empty queue for one process life of a member. `records` say whether there is room.
+    pub(super) fn new(member: u64, boot: u64, bytes_max: usize, records: Arc<dyn Records>) -> Arc<Self> {
         let queue = Mutex::new(Queue { first: 1, ..Queue::default() });
         let (drained, failed) = (Condvar::new(), Counter::default());
-        Arc::new(Self { member, boot, bytes_max, queue, drained, failed, consensus: OnceLock::new() })
+        Arc::new(Self {
+            member,
+            boot,
+            bytes_max,
+            records,
+            stuck: AtomicBool::new(false),
+            queue,
+            drained,
+            failed,
+            consensus: OnceLock::new(),
+        })
     }
 
     /// Connects the queue with consensus. Before that nothing can be proposed.
@@ -85,8 +102,8 @@ impl Proposals {
     /// kept without being polled may hold it back until another proposal or the end of an entry takes it along.
     ///
     /// # Errors
-    /// [`Error::TooManyRequests`] and [`Error::Stopped`] before anything happened; what the proposal's entry failed
-    /// with otherwise. A command's own failure is in the answer.
+    /// [`Error::TooManyRequests`], [`Error::NoSpace`] and [`Error::Stopped`] before anything happened; what the
+    /// proposal's entry failed with otherwise. A command's own failure is in the answer.
     pub(super) async fn propose(self: &Arc<Self>, command: Command) -> Result<Answered, Error> {
         let receiver = self.enqueue(command)?;
         self.gather().await;
@@ -126,6 +143,9 @@ impl Proposals {
         if let Some(reason) = &queue.stopped {
             return Err(reason.clone());
         }
+        if self.is_stuck() {
+            return Err(Error::NoSpace);
+        }
         if queue.bytes + cost > self.bytes_max {
             return Err(Error::TooManyRequests);
         }
@@ -145,6 +165,9 @@ impl Proposals {
             return; // whoever dispatches looks again before it ends
         }
         loop {
+            if !self.records.has_room() {
+                self.turn_away(|command| cost_bytes(command) > 0);
+            }
             let Some((batch, cost)) = self.queue.lock().take_entry_or_rest() else { return };
             let sequences = match (batch.first(), batch.last()) {
                 (Some(first), Some(last)) => first.id.sequence..=last.id.sequence,
@@ -169,6 +192,65 @@ impl Proposals {
                 this.dispatch();
             };
             consensus.propose(encode_batch(&batch), Box::new(done));
+        }
+    }
+
+    /// Whether the log waits for room that no flush makes.
+    fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Acquire) && self.log_is_full()
+    }
+
+    /// Whether the log waits for room.
+    pub(super) fn log_is_full(&self) -> bool {
+        self.consensus.get().is_some_and(|consensus| consensus.log_is_full())
+    }
+
+    /// Told that the log waits for room although what could be flushed was: refuses everything that waits for the
+    /// log, and what comes, as long as it waits.
+    pub(super) fn turn_away_from_full_log(&self) {
+        self.stuck.store(true, Ordering::Release);
+        if self.is_stuck() {
+            self.turn_away(|_| true);
+        }
+    }
+
+    /// Told that the log has room, or may get some.
+    pub(super) fn log_goes_on(&self) {
+        self.stuck.store(false, Ordering::Release);
+    }
+
+    /// The cost of what waits or is in flight.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
+    /// No more than this waits or is in flight.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Refuses those that wait and are `chosen`, for lack of room.
+    fn turn_away(&self, chosen: impl Fn(&Command) -> bool) {
+        let mut refused = Vec::new();
+        {
+            let mut queue = self.queue.lock();
+            for (proposal, cost) in std::mem::take(&mut queue.waiting) {
+                if !chosen(&proposal.command) {
+                    queue.waiting.push_back((proposal, cost));
+                    continue;
+                }
+                queue.waiting_bytes -= cost;
+                queue.bytes -= cost;
+                refused.extend(queue.take_waiter(proposal.id.sequence));
+            }
+            if queue.is_drained() {
+                self.drained.notify_all();
+            }
+        }
+        self.failed.add(refused.len() as u64);
+        for waiter in refused {
+            // The caller may have left.
+            drop(waiter.send(Err(Error::NoSpace)));
         }
     }
 

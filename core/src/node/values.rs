@@ -15,7 +15,7 @@ use crate::storage::{RecordBlock, Records, StorageError};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// All records of the store, for reading from any thread and writing from the apply thread.
 pub(super) struct ValueStore {
@@ -27,6 +27,10 @@ pub(super) struct ValueStore {
     records: Arc<dyn Records>,
     /// Live bytes in the record store, as of the last look.
     stored_bytes: AtomicU64,
+    /// What a flush surely finds room for, as of the last look.
+    flush_room_bytes: AtomicU64,
+    /// Somebody was refused because what is unflushed takes up that room.
+    flush_wanted: AtomicBool,
 }
 
 /// Bytes that a record takes in memory beside its payload.
@@ -44,6 +48,8 @@ impl ValueStore {
             flushed_lock: Mutex::new(()),
             cache: BlockCache::new(cache_bytes_max),
             stored_bytes: AtomicU64::new(records.stats().live_bytes),
+            flush_room_bytes: AtomicU64::new(records.flush_room_bytes()),
+            flush_wanted: AtomicBool::new(false),
             records,
         }
     }
@@ -66,6 +72,38 @@ impl ValueStore {
     /// Has [`bytes_in_use`](Self::bytes_in_use) know what the record store holds now.
     pub(super) fn weigh_records(&self) {
         self.stored_bytes.store(self.records.stats().live_bytes, Ordering::Release);
+    }
+
+    /// What a flush surely finds room for on the medium, as of the last look. Costs nothing.
+    pub(super) fn flush_room_bytes(&self) -> u64 {
+        self.flush_room_bytes.load(Ordering::Acquire)
+    }
+
+    /// Looks how much a flush surely finds room for.
+    pub(super) fn weigh_room(&self) -> u64 {
+        let bytes = self.records.flush_room_bytes();
+        self.flush_room_bytes.store(bytes, Ordering::Release);
+        bytes
+    }
+
+    /// Whether all that is unflushed, what is `pending` (no more than `pending_max`) and `more` surely find room in a
+    /// flush. What comes alone is tried. If not, a flush is wanted from now on.
+    pub(super) fn fits_in_a_flush(&self, pending: impl FnOnce() -> u64, pending_max: u64, more: u64) -> bool {
+        let unflushed = self.unflushed_bytes() as u64;
+        if unflushed + pending_max + more <= self.flush_room_bytes() {
+            return true;
+        }
+        let waiting = unflushed + pending();
+        let fits = waiting == 0 || waiting + more <= self.weigh_room();
+        if !fits {
+            self.flush_wanted.store(true, Ordering::Release);
+        }
+        fits
+    }
+
+    /// Whether a flush is wanted; after this it is not.
+    pub(super) fn take_flush_wanted(&self) -> bool {
+        self.flush_wanted.swap(false, Ordering::AcqRel)
     }
 
     /// The record at `revision`; `None` if it was never stored or was reclaimed.

@@ -19,6 +19,7 @@ mod model;
 mod random;
 mod restarts;
 mod rig;
+mod room;
 mod torture;
 mod verification;
 mod world;
@@ -40,12 +41,13 @@ pub use logs::{
 };
 pub use random::{
     agrees_with_the_model, survives_a_cut_at_every_operation, survives_a_cut_during_recovery,
-    survives_a_full_medium, survives_io_errors, survives_read_errors, survives_short_writes,
+    survives_io_errors, survives_read_errors, survives_short_writes,
 };
 pub use restarts::{
     a_broken_snapshot_changes_nothing, a_snapshot_is_all_or_nothing, a_snapshot_replaces_everything,
     everything_survives_a_purged_log,
 };
+pub use room::{a_store_with_room_says_so, survives_a_full_medium};
 
 pub use verification::{a_sound_store_verifies, a_verification_ends_when_it_is_told_to};
 
@@ -112,6 +114,7 @@ macro_rules! conformance_tests {
             survives_a_cut_at_every_operation
             survives_a_cut_during_recovery
             survives_io_errors
+            a_store_with_room_says_so
             survives_a_full_medium
             survives_short_writes
             survives_read_errors

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Why a storage call failed. None of these is ever an outcome of a command: each stops the node.
+/// Why a storage call failed. None of these is ever an outcome of a command: each stops the node, but for
+/// [`NoRoom`](Self::NoRoom).
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -13,6 +14,17 @@ pub enum StorageError {
     #[error("{operation} {}: {source}", path.display())]
     Io {
         /// What was attempted: "open", "write", "fdatasync".
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The medium has no room. Nothing of the call happened and nothing is poisoned: it may be made again.
+    #[error("{operation} {}: {source}", path.display())]
+    NoRoom {
+        /// What was attempted: "write", "create", "rename".
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
@@ -74,6 +86,7 @@ impl StorageError {
             Self::Io { path, .. }
             | Self::Corrupt { path, .. }
             | Self::Format { path, .. }
+            | Self::NoRoom { path, .. }
             | Self::InUse { path, .. } => Some(path),
             Self::Poisoned { .. } | Self::Key { .. } => None,
         }
@@ -81,8 +94,25 @@ impl StorageError {
 
     /// Whether the medium had no room.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
+        matches!(self, Self::Io { source, .. } | Self::NoRoom { source, .. }
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    /// As [`io`](Self::io), for an operation that happened in no part that counts if it failed: a write beyond what
+    /// is in use, a creation, a renaming. A lack of room then is [`NoRoom`](Self::NoRoom). Never for a sync: what it
+    /// leaves behind is unknown, whatever it answers.
+    pub fn io_or_no_room(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoRoom { operation, path: path.into(), source: Arc::new(source) }
+            }
+            _ => Self::io(operation, path, source),
+        }
+    }
+
+    /// Whether the call did not happen for lack of room, and may be made again.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::NoRoom { .. })
     }
 }
 
@@ -93,7 +123,7 @@ impl From<StorageError> for crate::Error {
             StorageError::Format { .. } | StorageError::InUse { .. } | StorageError::Key { .. } => {
                 Self::Open(error.to_string())
             }
-            _ if error.is_no_space() => Self::Fatal(format!("{error}: free some space there")),
+            StorageError::NoRoom { .. } => Self::Open(format!("{error}: free some space there")),
             StorageError::Io { .. } | StorageError::Poisoned { .. } => Self::Fatal(error.to_string()),
         }
     }

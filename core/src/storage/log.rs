@@ -104,14 +104,17 @@ pub trait Log: Send + 'static {
     /// nothing new.
     ///
     /// # Errors
-    /// Any error poisons the log. After a crash or an error a prefix of the group's operations may have happened;
+    /// [`StorageError::NoRoom`]: nothing of the group happened, and it may be written again; a
+    /// [`purge`](Self::purge) in between may make the room for it. Any other error poisons the log. After a crash or
+    /// such an error a prefix of the group's operations may have happened;
     /// an append happens entry by entry from the front, a hard state and a truncation as a whole.
     fn write(&mut self, ops: &[LogOp], committed: Option<LogId>) -> Result<(), StorageError>;
 
     /// Records that every entry up to `up_to` is no longer needed. Returns without waiting for the space; durable
     /// with the next [`write`](Self::write) at the latest. `up_to` may lie above the last entry (after a snapshot
     /// was installed): then the log becomes empty and continues after `up_to`. Readers no longer see what was purged
-    /// as soon as this returns. An `up_to` at or below what was purged before changes nothing.
+    /// as soon as this returns. An `up_to` at or below what was purged before changes nothing. Where a group met a
+    /// medium without room, a purge makes what room it can, without waiting for that group.
     ///
     /// # Errors
     /// An I/O error poisons the log.

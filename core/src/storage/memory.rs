@@ -9,6 +9,8 @@
 //! - A flush and an installation become durable as a whole.
 //! - One pair of handles is valid at a time. A crash invalidates it: its later calls fail and change nothing.
 //!
+//! - A disk that is full keeps everything: what needs room fails and can be tried again. Nothing is set aside.
+//!
 //! # Left out
 //! There are no bytes to tear or to checksum. [`MemoryDisk::damage`] marks something stored as damaged instead.
 
@@ -24,7 +26,7 @@ pub use records::MemoryRecords;
 
 use super::StorageError;
 use super::conformance::{Fault, LogIo};
-use faults::Faults;
+use faults::{Faults, Operation, Strike};
 use log::LogImage;
 use parking_lot::{Mutex, RwLock};
 use rand::rngs::SmallRng;
@@ -48,6 +50,8 @@ struct Medium {
     /// Held while a flush or an installation happens: a power cut comes before or after it.
     records_change: Mutex<()>,
     faults: Faults,
+    /// Something found no room, and nobody found any since.
+    full: AtomicBool,
     session: Mutex<Weak<Session>>,
 }
 
@@ -64,6 +68,17 @@ impl Session {
             return Err(StorageError::Poisoned { reason: "the power was cut".into() });
         }
         Ok(())
+    }
+}
+
+impl Medium {
+    /// Counts a mutating operation, and remembers if it finds no room.
+    fn mutate(&self, operation: Operation, path: &str) -> Result<(), Strike> {
+        self.faults.mutate(operation, path).inspect_err(|strike| {
+            if strike.error.is_no_room() {
+                self.full.store(true, Ordering::Release);
+            }
+        })
     }
 }
 
@@ -91,6 +106,7 @@ impl MemoryDisk {
         self.medium.faults.read("open", "mem:")?;
         let state = self.medium.log.write().recover()?;
         self.medium.records.write().recover()?;
+        self.medium.full.store(false, Ordering::Release);
         let opened = Arc::new(Session::default());
         *session = Arc::downgrade(&opened);
         let log = MemoryLog::new(self.medium.clone(), opened.clone(), state);

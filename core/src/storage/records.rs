@@ -127,7 +127,8 @@ pub trait Records: Send + Sync + 'static {
     /// Stores records and checkpoint, all or nothing, and returns when they are durable.
     ///
     /// # Errors
-    /// Any error poisons the store: later flushes fail, what was flushed before stays readable.
+    /// [`StorageError::NoRoom`]: nothing was stored, and [`has_room`](Self::has_room) says so from now on. Any other
+    /// error poisons the store: later flushes fail, what was flushed before stays readable.
     fn flush(&self, flush: Flush<'_>) -> Result<(), StorageError>;
 
     /// The block that holds `revision`, or `None` if it was never stored or was dropped.
@@ -170,8 +171,8 @@ pub trait Records: Send + Sync + 'static {
     /// index takes what lies before a gap in the versions for dead.)
     ///
     /// # Errors
-    /// I/O or damage. A failure leaves the old content in place, and poisons only if it is unknown what the medium
-    /// holds.
+    /// I/O or damage; [`StorageError::NoRoom`] if what could be done now needs more room than there is. A failure
+    /// leaves the old content in place, and poisons only if it is unknown what the medium holds.
     fn reclaim(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError>;
 
     /// Whether the medium asks for a [`rewrite`](Self::rewrite): the keys that seal it were replaced, and somebody
@@ -190,7 +191,8 @@ pub trait Records: Send + Sync + 'static {
     /// content to its end.
     ///
     /// # Errors
-    /// The source's error: the old content stays, and the store goes on. I/O: as for [`flush`](Self::flush).
+    /// The source's error, or [`StorageError::NoRoom`]: the old content stays, and the store goes on. Other I/O: as for
+    /// [`flush`](Self::flush).
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError>;
 
     /// Reads and checks everything that is stored and counts, as it was when this was called. Returns the number of
@@ -210,4 +212,24 @@ pub trait Records: Send + Sync + 'static {
     /// # Errors
     /// This kind of store makes none; the system's generator failed.
     fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError>;
+
+    /// Whether there is room for more, in this half and in the log. From the moment at which either met a medium
+    /// without room, or could not set aside in advance what it will need, this is `false`, until
+    /// [`recover_room`](Self::recover_room) has succeeded. While it is, core proposes nothing that grows the store.
+    /// Costs no more than a load.
+    fn has_room(&self) -> bool;
+
+    /// Sets aside what the store needs to go on when the medium is full (room to flush, to rewrite what is mostly
+    /// dead, and to go on with the log) as far as it is missing, and returns whether all of it is there:
+    /// [`has_room`](Self::has_room) says the same afterwards. Core calls this after opening, after a flush, and about
+    /// once a second while there is no room. Costs next to nothing while nothing is missing.
+    ///
+    /// # Errors
+    /// I/O other than a lack of room.
+    fn recover_room(&self) -> Result<bool, StorageError>;
+
+    /// How many bytes of records (keys, values and some 170 bytes each) a flush surely finds room for now: in what is
+    /// set aside and in what is free on the medium. Core takes no more that grows the store than can be flushed, so
+    /// that what frees space can always be flushed after it. May ask the system, but reads and writes nothing.
+    fn flush_room_bytes(&self) -> u64;
 }

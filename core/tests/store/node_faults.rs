@@ -152,6 +152,15 @@ impl Records for GatedRecords {
     fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
         self.records.snapshot_writer()
     }
+    fn has_room(&self) -> bool {
+        self.records.has_room()
+    }
+    fn recover_room(&self) -> Result<bool, StorageError> {
+        self.records.recover_room()
+    }
+    fn flush_room_bytes(&self) -> u64 {
+        self.records.flush_room_bytes()
+    }
 }
 
 /// A log whose groups pass a gate.

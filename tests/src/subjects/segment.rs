@@ -32,7 +32,12 @@ fn simulated(has_keys: bool, open: fn(&Place) -> Result<Stored, StorageError>) -
 
 /// Small files, so that they are changed and recycled often; no thread, so that a history repeats.
 fn open_simulated(place: &Place, at_rest: AtRest) -> Result<Stored, StorageError> {
-    let options = Options { log_file_bytes: 64 << 10, background: false, ..Options::default() };
+    let options = Options {
+        log_file_bytes: 64 << 10,
+        reserve_bytes_max: 64 << 10,
+        background: false,
+        ..Options::default()
+    };
     open_on(Path::new("/store"), at_rest, options, Arc::new(place.disk.clone()))
 }
 
@@ -57,6 +62,10 @@ pub fn regions(path: &str, content: &[u8]) -> Vec<Region> {
     match path.rsplit(['.', '/']).next().unwrap_or_default() {
         "LOCK" => {
             parts.kind = "lock";
+            parts.idle("content", 0..content.len());
+        }
+        "reserve" => {
+            parts.kind = "reserve";
             parts.idle("content", 0..content.len());
         }
         "spare" => {

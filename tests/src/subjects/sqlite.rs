@@ -50,7 +50,12 @@ fn is_keyring(path: &str) -> bool {
 
 /// Without readers of their own: they would need memory that processes share.
 fn open_simulated(place: &Place, at_rest: AtRest) -> Result<Stored, StorageError> {
-    let options = Options { readers_max: 0, vfs: place.vfs().into(), ..Options::default() };
+    let options = Options {
+        readers_max: 0,
+        reserve_bytes_max: 64 << 10,
+        vfs: place.vfs().into(),
+        ..Options::default()
+    };
     open_on(Path::new("/store"), at_rest, &options, Arc::new(place.disk.clone()))
 }
 

@@ -7,6 +7,10 @@
 //! Each change writes and syncs one slot and then the other, so that a torn slot costs the change and a rotten one
 //! nothing. The first change of a process replaces each by a renamed file, because what was read may stand in a page
 //! cache only; later ones overwrite and cut it, so that a destroyed key does not stay behind the end.
+//!
+//! A change that finds no room may be made again. Where even overwriting takes room it may have torn one slot; the other
+//! is whole then, and the next change begins with the torn one. Each attempt has salts of its own, and nothing was sealed
+//! with a key that only an attempt has stored.
 
 use super::super::file::{Algorithm, Place, SealRefused, SealedFile};
 use super::super::nonce::{Generator, Nonces};
@@ -21,6 +25,7 @@ use coffer_core::storage::StorageError;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use zeroize::Zeroizing;
 
 pub(super) const NAMES: [&str; 2] = ["keyring.a", "keyring.b"];
@@ -45,11 +50,13 @@ fn is_unfinished(name: &str) -> bool {
 pub(super) struct KeyringSlots {
     io: Arc<dyn Io>,
     directory: PathBuf,
+    /// The slot that the next change writes first: the one that may be torn, if one may.
+    first: AtomicUsize,
 }
 
 impl KeyringSlots {
     pub(super) fn new(io: Arc<dyn Io>, directory: &Path) -> Self {
-        Self { io, directory: directory.to_owned() }
+        Self { io, directory: directory.to_owned(), first: AtomicUsize::new(0) }
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -120,18 +127,43 @@ impl KeyringSlots {
         content: &Content,
         first: bool,
     ) -> Result<(), StorageError> {
-        for name in NAMES {
-            let path = self.directory.join(name);
-            let slot = self.encode(root, generation, content)?;
-            if first { self.replace(&path, &slot)? } else { self.overwrite(&path, &slot)? }
+        let slots = [self.encode(root, generation, content)?, self.encode(root, generation, content)?];
+        let paths = NAMES.map(|name| self.directory.join(name));
+        if !first {
+            // Both before either is touched, so that what follows needs no room.
+            for (path, slot) in paths.iter().zip(&slots) {
+                self.extend(path, slot.len() as u64)?;
+            }
+        }
+        let begin = self.first.load(Ordering::Relaxed);
+        for at in [begin, 1 - begin] {
+            let (path, slot) = (&paths[at], &slots[at]);
+            let written = if first { self.replace(path, slot) } else { self.overwrite(path, slot) };
+            written.inspect_err(|_| self.first.store(at, Ordering::Relaxed))?;
         }
         Ok(())
     }
 
-    fn overwrite(&self, path: &Path, slot: &[u8]) -> Result<(), StorageError> {
+    /// Extends a slot with zeros, so that `bytes` fit. Nothing of it changes if there is no room for that.
+    fn extend(&self, path: &Path, bytes: u64) -> Result<(), StorageError> {
         let failed = |operation, error| StorageError::io(operation, path, error);
         let file = self.io.open(path, OpenMode::Write).map_err(|error| failed("open", error))?;
-        write_full(&*file, slot, 0).map_err(|error| failed("write", error))?;
+        let length = file.len().map_err(|error| failed("stat", error))?;
+        if length >= bytes {
+            return Ok(());
+        }
+        let extended = write_full(&*file, &vec![0; (bytes - length) as usize], length);
+        if extended.is_err() {
+            file.set_len(length).map_err(|error| failed("cut", error))?;
+        }
+        extended.map_err(|error| StorageError::io_or_no_room("write", path, error))
+    }
+
+    fn overwrite(&self, path: &Path, slot: &[u8]) -> Result<(), StorageError> {
+        let failed = |operation, error| StorageError::io(operation, path, error);
+        let no_room = |error| StorageError::io_or_no_room("write", path, error);
+        let file = self.io.open(path, OpenMode::Write).map_err(|error| failed("open", error))?;
+        write_full(&*file, slot, 0).map_err(no_room)?;
         file.set_len(slot.len() as u64).map_err(|error| failed("cut", error))?;
         file.sync_data().map_err(|error| failed("fdatasync", error))
     }
@@ -140,11 +172,11 @@ impl KeyringSlots {
         // A name that was never used: whatever a crash keeps of older renames cannot put another file in this place.
         let drawn: [u8; 8] = Generator::new(self.io.clone(), &self.directory).draw()?;
         let new = self.directory.join(format!("keyring.{:016x}.new", u64::from_le_bytes(drawn)));
-        let failed = |operation, error: io::Error| StorageError::io(operation, &new, error);
+        let failed = |operation, error: io::Error| StorageError::io_or_no_room(operation, &new, error);
         let file = self.io.open(&new, OpenMode::Create).map_err(|error| failed("create", error))?;
-        write_full(&*file, slot, 0).map_err(|error| failed("write", error))?;
-        file.sync_data().map_err(|error| failed("fdatasync", error))?;
-        self.io.rename(&new, path).map_err(|error| failed("rename", error))?;
+        write_full(&*file, slot, 0).map_err(|error| self.unwritten(&new, failed("write", error)))?;
+        file.sync_data().map_err(|error| StorageError::io("fdatasync", &new, error))?;
+        self.io.rename(&new, path).map_err(|error| self.unwritten(&new, failed("rename", error)))?;
         self.sync_directory()
     }
 
@@ -152,6 +184,14 @@ impl KeyringSlots {
     pub(super) fn sync_directory(&self) -> Result<(), StorageError> {
         let synced = self.io.sync_dir(&self.directory);
         synced.map_err(|error| StorageError::io("sync directory", &self.directory, error))
+    }
+
+    /// Removes a slot that was begun, so that it takes no room. If that fails the next opening does it.
+    fn unwritten(&self, new: &Path, error: StorageError) -> StorageError {
+        if let Err(error) = self.io.remove(new) {
+            tracing::warn!(%error, "a keyring that was not finished stays");
+        }
+        error
     }
 
     /// Removes what was begun and not finished.

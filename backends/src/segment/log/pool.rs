@@ -5,6 +5,9 @@
 //! the store, and a purged file becomes the next one as it is: a fresh salt in its header makes the old content
 //! meaningless. A spare also means that a disk that fills up does not stop the log in the middle.
 //!
+//! A spare that cannot be made for lack of room is a lack of room of the whole store (see [`crate::room`]),
+//! while most of the current file is still free for what makes room.
+//!
 //! Nothing here is on the way of a group, except that a rotation takes a spare or, if there is none, makes a file.
 
 use super::super::directory::{Directory, StoreFile, Suffix, file_name};
@@ -17,14 +20,17 @@ use std::thread::JoinHandle;
 
 /// A file that is made while a group waits is no larger than this, unless the group is.
 const FIRST_FILE_BYTES: u64 = 1 << 20;
+/// The same on a full disk, where it comes out of the reserve.
+const PRESSED_FILE_BYTES: u64 = 256 << 10;
 const FILL_BYTES: usize = 1 << 20;
 
 pub(super) struct FilePool {
-    shared: Arc<Shared>,
+    shared: Arc<SparePool>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+/// The files, as the log, the thread and whoever looks for room have them.
+pub(in super::super) struct SparePool {
     directory: Arc<Directory>,
     file_bytes: u64,
     spares_max: usize,
@@ -56,7 +62,7 @@ impl FilePool {
         spares_max: usize,
         thread: bool,
     ) -> Result<Self, StorageError> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SparePool {
             directory,
             file_bytes,
             spares_max,
@@ -80,19 +86,22 @@ impl FilePool {
         let shared = &*self.shared;
         let spare = {
             let mut inner = shared.inner.lock();
-            inner.failed = false;
+            // While the disk is full only a look for room tries again.
+            inner.failed &= shared.directory.room().is_full();
             if bytes <= shared.file_bytes { inner.spares.pop() } else { None }
         };
         let (spare, length) = match spare {
             Some(spare) => (spare, shared.file_bytes),
             None => {
                 let length = if self.thread.is_some() { FIRST_FILE_BYTES } else { shared.file_bytes };
-                let length = length.min(shared.file_bytes).max(bytes);
-                (shared.fill(length, false)?, length)
+                shared.fill_now(length.min(shared.file_bytes).max(bytes), bytes)?
             }
         };
         let name = file_name(id, Suffix::Log);
-        shared.directory.rename(&spare.name, &name)?;
+        if let Err(error) = shared.directory.rename(&spare.name, &name) {
+            shared.directory.discard(&spare.name);
+            return Err(error);
+        }
         shared.directory.sync()?;
         let path = shared.directory.file_path(&name);
         Ok((StoreFile { path, ..spare.file }, length))
@@ -132,6 +141,11 @@ impl FilePool {
         Ok(())
     }
 
+    /// The files, to be looked after where room is looked for.
+    pub(super) fn shared(&self) -> Arc<SparePool> {
+        self.shared.clone()
+    }
+
     pub(super) fn disk_bytes(&self) -> u64 {
         self.shared.inner.lock().spares.len() as u64 * self.shared.file_bytes
     }
@@ -158,7 +172,7 @@ impl Drop for FilePool {
     }
 }
 
-impl Shared {
+impl SparePool {
     fn run(&self) {
         loop {
             let mut inner = self.inner.lock();
@@ -206,6 +220,23 @@ impl Shared {
         }
     }
 
+    /// Bytes of the spare that is wanted and could not be made; else 0.
+    pub(in super::super) fn missing_bytes(&self) -> u64 {
+        let inner = self.inner.lock();
+        if inner.failed && inner.spares.is_empty() { self.file_bytes } else { 0 }
+    }
+
+    /// Makes the spare that is missing.
+    pub(in super::super) fn make_missing(&self) -> Result<(), StorageError> {
+        if self.missing_bytes() > 0 {
+            let spare = self.fill(self.file_bytes, true)?;
+            let mut inner = self.inner.lock();
+            inner.spares.push(spare);
+            inner.failed = false;
+        }
+        Ok(())
+    }
+
     /// Fills a spare ahead. If that fails the log goes on with the file it has, and tries again when that one ends.
     fn prepare(&self) {
         match self.fill(self.file_bytes, true) {
@@ -213,9 +244,23 @@ impl Shared {
             Err(error) if self.inner.lock().stop => tracing::debug!(%error, "a log file was not prepared"),
             Err(error) => {
                 self.inner.lock().failed = true;
-                let advice = "free space on this disk before the current log file is full";
-                tracing::warn!(%error, "the next log file could not be prepared: {advice}");
+                tracing::warn!(%error, "the next log file could not be prepared");
+                if error.is_no_room() {
+                    self.directory.room().is_short();
+                }
             }
+        }
+    }
+
+    /// A file of about `bytes` for a group that waits; on a full disk as small as can be, and at the cost of the
+    /// reserve. Returns its length.
+    fn fill_now(&self, bytes: u64, bytes_min: u64) -> Result<(Spare, u64), StorageError> {
+        match self.fill(bytes, false) {
+            Err(error) if error.is_no_room() && self.directory.room().let_go() => {
+                let bytes = PRESSED_FILE_BYTES.min(bytes).max(bytes_min);
+                Ok((self.fill(bytes, false)?, bytes))
+            }
+            filled => Ok((filled?, bytes)),
         }
     }
 
@@ -223,16 +268,20 @@ impl Shared {
     fn fill(&self, bytes: u64, ahead: bool) -> Result<Spare, StorageError> {
         let id = self.directory.fresh_id();
         let filling = file_name(id, Suffix::New);
-        let file = self.directory.open(&filling, OpenMode::Create)?;
+        let file = self.directory.open_sparing(&filling, OpenMode::Create)?;
         if let Err(error) = self.fill_with_zeros(&file, bytes, ahead) {
             self.directory.discard(&filling);
             return Err(error);
         }
+        let file = file.pressing();
         if !ahead {
             return Ok(Spare { name: filling, file });
         }
         let name = file_name(id, Suffix::Spare);
-        self.directory.rename(&filling, &name)?;
+        if let Err(error) = self.directory.rename(&filling, &name) {
+            self.directory.discard(&filling);
+            return Err(error);
+        }
         Ok(Spare { file: StoreFile { path: self.directory.file_path(&name), ..file }, name })
     }
 

@@ -80,7 +80,7 @@ impl SqliteLog {
         let pages = |(_, piece): &Resealed| piece.len() as u64 + 4 * PAGE_BYTES;
         self.written += resealed.iter().map(pages).sum::<u64>();
         if self.written > CHECKPOINT_BYTES {
-            self.groups.database.checkpoint(false)?;
+            self.groups.database.checkpoint_if_room(false)?;
             self.written = 0;
         }
         Ok(())

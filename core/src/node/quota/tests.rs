@@ -108,14 +108,48 @@ fn an_alarm_outlives_the_process() {
     fill(&node);
     drop(node);
     for boot in 2..4 {
-        let node = open_with(&disk, NodeConfig { quota_bytes: 0, ..config(boot) });
+        let node = open_with(&disk, config(boot));
         assert_eq!(alarms(&node), [full()]);
         assert_eq!(put(&node, 0), Err(Error::NoSpace));
     }
     let node = open_with(&disk, NodeConfig { quota_bytes: QUOTA * 2, ..config(4) });
-    let clear = AlarmRequest { action: AlarmAction::Deactivate, member: 1, kind: Some(AlarmKind::NoSpace) };
-    assert_eq!(block_on(node.alarm(clear)).expect("it is cleared").alarms, [full()]);
-    put(&node, 0).expect("the quota is larger now");
+    wait_until("the alarm is cleared, as the quota is larger now", || alarms(&node).is_empty());
+    put(&node, 0).expect("there is room again");
+}
+
+#[test]
+fn without_a_quota_the_alarm_that_an_earlier_one_raised_ends() {
+    let disk = MemoryDisk::default();
+    let node = open_with(&disk, config(1));
+    fill(&node);
+    drop(node);
+    let node = open_with(&disk, NodeConfig { quota_bytes: 0, ..config(2) });
+    wait_until("the alarm is cleared", || alarms(&node).is_empty());
+    put(&node, 0).expect("there is room again");
+}
+
+#[test]
+fn what_an_operator_raised_outlives_the_process_and_any_quota() {
+    let disk = MemoryDisk::default();
+    let node = open_with(&disk, config(1));
+    let set = |node: &Node, action| {
+        let request = AlarmRequest { action, member: 1, kind: Some(AlarmKind::NoSpace) };
+        block_on(node.alarm(request)).expect("it is taken").alarms
+    };
+    assert_eq!(set(&node, AlarmAction::Activate), [full()]);
+    drop(node);
+    let node = open_with(&disk, NodeConfig { quota_bytes: 0, ..config(2) });
+    // Each flush has a look whether the alarm may be cleared.
+    for _ in 0..3 {
+        assert_eq!(put(&node, 0), Err(Error::NoSpace));
+        let request = DeleteRangeRequest { range: KeyRange::all(), prev_kv: false };
+        let revision = block_on(node.delete_range(request)).expect("a deletion is taken").header.revision;
+        let compacted = block_on(node.compact(CompactRequest { revision, physical: true }));
+        assert!(matches!(compacted, Ok(_) | Err(Error::Compacted { .. })), "{compacted:?}");
+        assert_eq!(alarms(&node), [full()]);
+    }
+    assert_eq!(set(&node, AlarmAction::Deactivate), [full()]);
+    put(&node, 0).expect("it is cleared");
 }
 
 #[test]

@@ -38,6 +38,9 @@ enum Flaw {
     KeepsHalfOfABrokenSnapshot,
     ServesDamage,
     TakesReadErrorsForAbsence,
+    PoisonsWithoutRoom,
+    HidesThatThereIsNoRoom,
+    NeverHasRoomAgain,
 }
 
 struct FlawedHarness {
@@ -49,7 +52,7 @@ struct FlawedHarness {
 impl Harness for FlawedHarness {
     fn open(&mut self) -> Result<Opened, StorageError> {
         let (log, records) = self.disk.open()?;
-        let log = FlawedLog { inner: log, flaw: self.flaw, held: Vec::new() };
+        let log = FlawedLog { inner: log, flaw: self.flaw, held: Vec::new(), ended: false };
         let records = FlawedRecords { inner: records, flaw: self.flaw, flipped: self.flipped.get() };
         Ok(Opened { log: Box::new(log), records: Arc::new(records) })
     }
@@ -92,6 +95,7 @@ struct FlawedLog<L> {
     inner: L,
     flaw: Flaw,
     held: Vec<LogOp>,
+    ended: bool,
 }
 
 impl<L: Log> Log for FlawedLog<L> {
@@ -114,7 +118,10 @@ impl<L: Log> Log for FlawedLog<L> {
                 ops.retain(|op| !matches!(op, LogOp::SaveHardState(_)));
                 self.inner.write(&ops, committed)
             }
-            _ => self.inner.write(&ops, committed),
+            Flaw::PoisonsWithoutRoom if self.ended => {
+                Err(StorageError::Poisoned { reason: "there was no room".into() })
+            }
+            _ => self.inner.write(&ops, committed).inspect_err(|_| self.ended = true),
         }
     }
 
@@ -281,6 +288,20 @@ impl<R: Records> Records for FlawedRecords<R> {
     fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
         self.inner.snapshot_writer()
     }
+
+    fn has_room(&self) -> bool {
+        self.flaw == Flaw::HidesThatThereIsNoRoom || self.inner.has_room()
+    }
+
+    fn recover_room(&self) -> Result<bool, StorageError> {
+        let had_room = self.inner.has_room();
+        let has_room = self.inner.recover_room()?;
+        Ok(has_room && (had_room || self.flaw != Flaw::NeverHasRoomAgain))
+    }
+
+    fn flush_room_bytes(&self) -> u64 {
+        self.inner.flush_room_bytes()
+    }
 }
 
 /// An inspector that cannot be ended.
@@ -373,4 +394,7 @@ controls! {
     KeepsHalfOfABrokenSnapshot: a_broken_snapshot_changes_nothing;
     ServesDamage: damage_is_never_served damage_after_a_crash_is_never_served;
     TakesReadErrorsForAbsence: survives_read_errors;
+    PoisonsWithoutRoom: survives_a_full_medium;
+    HidesThatThereIsNoRoom: survives_a_full_medium;
+    NeverHasRoomAgain: survives_a_full_medium;
 }

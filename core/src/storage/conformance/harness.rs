@@ -21,7 +21,8 @@ pub enum Fault {
     /// part of what it should have made durable, although later syncs succeed.
     Error,
     /// The medium is full: this mutating operation and every later one that needs room fails with
-    /// [`io::ErrorKind::StorageFull`](std::io::ErrorKind::StorageFull), until [`Harness::disarm`].
+    /// [`io::ErrorKind::StorageFull`](std::io::ErrorKind::StorageFull), until [`Harness::disarm`]. Syncs and removals
+    /// need none.
     NoSpace,
     /// This operation, or the first write after it, stores only a part of its bytes and then fails once.
     ShortWrite,

@@ -127,6 +127,12 @@ impl World {
         Ok(())
     }
 
+    /// The last step failed, and nothing of it happened.
+    pub(super) fn refused(&mut self) {
+        self.in_flight = Default::default();
+        self.records_in_flight = None;
+    }
+
     fn settle_records(&mut self) {
         if let Some(after) = self.records_in_flight.take() {
             self.records_before.push(std::mem::replace(&mut self.records, after));
@@ -237,20 +243,21 @@ impl World {
         }
     }
 
-    /// What core does first after opening: it purges the log that an installation overtook, and repeats what was
-    /// compacted.
+    /// What core does first after opening: it purges the log that an installation overtook, repeats what was
+    /// compacted, and has room set aside.
     pub(super) fn resume(&mut self, opened: &mut Opened) -> Result<(), StorageError> {
         if let Some(applied) = self.records.applied().filter(|&applied| Some(applied) > self.log.last()) {
             self.take(opened, &Step::Purge(applied))?;
         }
         self.committed = self.committed.min(self.log_now().last()).max(self.records.applied());
         opened.records.drop_revisions(&self.records.dead_revisions());
+        opened.records.recover_room()?;
         Ok(())
     }
 
     /// Some steps that core could take next. Which kind they are is random, but in some turns it is the turn of a
     /// rare one, so that no script goes without.
-    fn next_steps(&mut self, rng: &mut SmallRng, turn: usize) -> Vec<Step> {
+    pub(super) fn next_steps(&mut self, rng: &mut SmallRng, turn: usize) -> Vec<Step> {
         let die = match turn % 6 {
             5 if self.has_keys => RARE_KINDS_WITH_KEYS[turn / 6 % RARE_KINDS_WITH_KEYS.len()],
             5 => RARE_KINDS[turn / 6 % RARE_KINDS.len()],

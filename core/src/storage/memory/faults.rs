@@ -62,7 +62,7 @@ impl Faults {
             Operation::Sync => "fdatasync",
             Operation::Rename => "rename",
         };
-        Err(Strike { fault, error: StorageError::io(name, path, injected(fault)) })
+        Err(Strike { fault, error: StorageError::io_or_no_room(name, path, injected(fault)) })
     }
 
     /// Counts one reading operation.

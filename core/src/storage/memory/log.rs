@@ -77,7 +77,9 @@ impl MemoryLog {
     }
 
     fn poison(&mut self, strike: Strike) -> StorageError {
-        self.poisoned = Some(strike.error.to_string());
+        if !strike.error.is_no_room() {
+            self.poisoned = Some(strike.error.to_string());
+        }
         strike.error
     }
 }
@@ -94,7 +96,7 @@ impl Log for MemoryLog {
         self.check()?;
         image.check_continues(ops);
         let mut steps = steps(ops, committed);
-        if let Err(strike) = medium.faults.mutate(Operation::Write, PATH) {
+        if let Err(strike) = medium.mutate(Operation::Write, PATH) {
             if strike.fault == Fault::ShortWrite {
                 steps.truncate(steps.len() / 2);
                 image.pending.append(&mut steps);
@@ -103,7 +105,7 @@ impl Log for MemoryLog {
         }
         image.io.writes += 1;
         image.pending.append(&mut steps);
-        if let Err(strike) = medium.faults.mutate(Operation::Sync, PATH) {
+        if let Err(strike) = medium.mutate(Operation::Sync, PATH) {
             if strike.fault == Fault::Error {
                 // As a page cache does: what could not be written back is forgotten.
                 let kept = image.pending.len() / 2;

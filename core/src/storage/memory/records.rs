@@ -19,6 +19,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const PATH: &str = "mem:records";
 /// Below every revision.
@@ -82,10 +83,12 @@ impl MemoryRecords {
         self.session.check()?;
         let mut written = false;
         for &operation in operations {
-            if let Err(Strike { fault, error }) = self.medium.faults.mutate(operation, PATH) {
+            if let Err(Strike { fault, error }) = self.medium.mutate(operation, PATH) {
                 // A power cut may keep what was written; a failed write or sync has lost it.
                 self.medium.records.write().pending = (written && fault == Fault::Crash).then_some(pending);
-                *self.poisoned.lock() = Some(error.to_string());
+                if !error.is_no_room() {
+                    *self.poisoned.lock() = Some(error.to_string());
+                }
                 return Err(error);
             }
             written = true;
@@ -227,7 +230,7 @@ impl Records for MemoryRecords {
             };
             check_undamaged(&block, damaged)?;
             // The old content stays until the new is complete, so a failure here leaves nothing unknown.
-            self.medium.faults.mutate(Operation::Write, PATH).map_err(|strike| strike.error)?;
+            self.medium.mutate(Operation::Write, PATH).map_err(|strike| strike.error)?;
             let step = generation.blocks.write().reclaim();
             total.freed_bytes += step.freed_bytes;
             total.copied_bytes += step.copied_bytes;
@@ -289,6 +292,27 @@ impl Records for MemoryRecords {
     fn snapshot_writer(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
         let reason = "a store in memory makes no snapshot file: export it".into();
         Err(StorageError::Format { path: "memory".into(), reason })
+    }
+
+    fn has_room(&self) -> bool {
+        !self.medium.full.load(Ordering::Acquire)
+    }
+
+    fn recover_room(&self) -> Result<bool, StorageError> {
+        self.check_writable()?;
+        if self.has_room() {
+            return Ok(true);
+        }
+        match self.medium.mutate(Operation::Write, PATH) {
+            Ok(()) => self.medium.full.store(false, Ordering::Release),
+            Err(strike) if strike.error.is_no_room() => return Ok(false),
+            Err(strike) => return Err(strike.error),
+        }
+        Ok(true)
+    }
+
+    fn flush_room_bytes(&self) -> u64 {
+        u64::MAX
     }
 }
 

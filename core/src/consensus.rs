@@ -22,27 +22,37 @@
 //! After a crash the log holds a prefix of what was queued, with everything that was acknowledged. The machine starts
 //! from its flushed records and gets the rest of the log again.
 //!
-//! # Left out
+//! # Peers
 //!
-//! Peers: the network of this version answers "unreachable" for every other member, and a snapshot is only a position.
+//! `peers` and `messages` are what a transport sees; `network` sends for openraft, `inbound` takes what arrives,
+//! `forwarder` asks the leader on behalf of a follower, `membership` changes who belongs, `snapshots` carries the content
+//! for members whose log begins too late.
 
 mod applier;
+mod barrier;
 mod counts;
+mod forwarder;
 mod health;
+mod inbound;
 mod leadership;
 mod log_reader;
 mod log_store;
 mod log_writer;
+mod membership;
 mod network;
 mod runtime;
 mod state_machine;
 mod types;
 
 pub mod conformance;
+pub mod messages;
+pub mod peers;
+pub mod snapshots;
 
 pub use counts::ConsensusCounts;
 pub use health::FailureListener;
 pub use leadership::LeadershipListener;
+pub use membership::{MemberChange, MemberError, Membership};
 
 use crate::Error;
 use crate::codec::Malformed;
@@ -50,30 +60,37 @@ use crate::error::panic_text;
 use crate::member::{Member, MemberInfo};
 use crate::storage::{Log, LogEntry, LogId, RewriteProgress, StorageError};
 use applier::Applier;
+use barrier::SharedBarrier;
 use bytes::Bytes;
 use coffer_runtime::Executor;
 use counts::Counts;
+use event_listener::Event;
+use forwarder::Forwarder;
 use futures_util::FutureExt;
 use health::Health;
 use leadership::Leadership;
 use log_store::LogStore;
 use log_writer::LogWriter;
-use network::NoPeers;
+use network::Network;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
-use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Raft, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
+use peers::{NoPeers, Peers};
+use snapshots::{NoStaging, Snapshot, Staged, Staging};
 use state_machine::{Flushed, StateMachine};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::IntoFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use types::{
-    Answer, Command, Description, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_raft_id,
+    Answer, Command, Description, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_log_id,
+    to_raft_id,
 };
 
 /// The replicated state machine, as consensus drives it. Owned by the apply thread.
@@ -89,6 +106,31 @@ pub trait Machine: Send + 'static {
     /// # Errors
     /// A local fault, which stops the node. A command that fails is no error here.
     fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError>;
+
+    /// Everything that it holds, as it is now, for a member that lags. `None` while it holds nothing. Must return soon:
+    /// what is read, is read later.
+    ///
+    /// A machine of a store that stays alone is never asked, and keeps this and what follows as provided.
+    ///
+    /// # Errors
+    /// A local fault, which stops the node.
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        Ok(None)
+    }
+
+    /// Where snapshots that arrive are put. Asked for once, at the start.
+    fn staging(&self) -> Arc<dyn Staging> {
+        Arc::new(NoStaging)
+    }
+
+    /// Replaces everything by a snapshot that [`staging`](Self::staging) finished, all or nothing, durably.
+    ///
+    /// # Errors
+    /// A local fault, which stops the node.
+    fn install(&mut self, staged: Staged) -> Result<(), StorageError> {
+        drop(staged);
+        Err(NoStaging::refusal())
+    }
 }
 
 /// How consensus works.
@@ -108,6 +150,23 @@ pub struct ConsensusConfig {
     pub unapplied_bytes_max: usize,
     /// Payload bytes of applied entries that memory keeps for members that lag.
     pub log_cache_bytes: usize,
+    /// How long a proposal or a read looks for a leader and a quorum, where this member does not decide alone.
+    pub patience: Duration,
+    /// What a fresh member does.
+    pub founding: Founding,
+}
+
+/// What a member does that has nothing yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Founding {
+    /// Founds a cluster of itself.
+    #[default]
+    Alone,
+    /// Founds a cluster together with others, all of which must be started with the same members: their ids, and what
+    /// the transport needs to find them.
+    With(BTreeMap<u64, Bytes>),
+    /// Waits to be added to a cluster.
+    Join,
 }
 
 impl Default for ConsensusConfig {
@@ -121,6 +180,8 @@ impl Default for ConsensusConfig {
             proposal_bytes_max: 64 << 20,
             unapplied_bytes_max: 64 << 20,
             log_cache_bytes: 256 << 10,
+            patience: Duration::from_secs(7),
+            founding: Founding::Alone,
         }
     }
 }
@@ -216,6 +277,9 @@ pub struct Consensus {
     health: Arc<Health>,
     counts: Arc<Counts>,
     under_way: Arc<UnderWay>,
+    forwarder: Arc<Forwarder>,
+    barrier: Arc<SharedBarrier>,
+    staging: Arc<dyn Staging>,
 }
 
 impl fmt::Debug for Consensus {
@@ -227,8 +291,8 @@ impl fmt::Debug for Consensus {
 impl Consensus {
     /// Starts consensus over an opened log and the machine restored from the flushed records.
     ///
-    /// Founds a cluster of one member if both are fresh. A sole voter leads when this returns, and its machine has
-    /// applied the whole log. Blocks meanwhile.
+    /// A fresh member founds a cluster or waits for one, as `config` says. A sole voter leads when this returns, and its
+    /// machine has applied the whole log. Blocks meanwhile.
     ///
     /// # Errors
     /// Log and machine do not belong together; the log or the machine failed; the system refused a thread.
@@ -236,6 +300,19 @@ impl Consensus {
         config: ConsensusConfig,
         log: Box<dyn Log>,
         machine: Box<dyn Machine>,
+    ) -> Result<Self, Error> {
+        Self::start_among(config, log, machine, Arc::new(NoPeers))
+    }
+
+    /// As [`start`](Self::start), with a way to other members.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_among(
+        config: ConsensusConfig,
+        log: Box<dyn Log>,
+        machine: Box<dyn Machine>,
+        peers: Arc<dyn Peers>,
     ) -> Result<Self, Error> {
         let (state, applied) = (log.state(), machine.applied());
         check_continuity(&*log, applied)?;
@@ -252,19 +329,34 @@ impl Consensus {
         let writer =
             LogWriter::start(log, applied, cache, unapplied, health.clone()).map_err(Error::no_thread)?;
         let writer = Arc::new(writer);
+        let staging = machine.staging();
         let applier = Applier::start(machine, writer.clone(), leadership.clone(), health.clone());
         let applier = Arc::new(applier.map_err(Error::no_thread)?);
         let flushed = Arc::new(Flushed::new(applied, membership));
         let executor = Executor::start("coffer-raft", 1).map_err(Error::no_thread)?;
 
         let store = LogStore { writer: writer.clone(), leadership: leadership.clone() };
-        let mut state_machine = StateMachine::new(applier.clone(), flushed.clone());
+        let running = Arc::new(AtomicBool::new(false));
+        let mut state_machine = StateMachine::new(applier.clone(), flushed.clone(), running.clone());
         let failed = |reason: String| health.fault().unwrap_or(Error::Fatal(reason));
         executor.block_on(state_machine.replay(&store)).map_err(|error| failed(error.to_string()))?;
-        let raft = Raft::new(config.node_id, Arc::new(raft_config(&config)?), NoPeers, store, state_machine);
+        let network = Network { peers: peers.clone(), patience: config.election_timeout };
+        let raft = Raft::new(config.node_id, Arc::new(raft_config(&config)?), network, store, state_machine);
         let raft = executor.block_on(raft).map_err(|fatal| failed(fatal.to_string()))?;
+        running.store(true, Ordering::Release);
 
         let under_way = UnderWay::new(config.proposals_max, config.proposal_bytes_max);
+        let forwarder = Forwarder {
+            raft: raft.clone(),
+            applier: applier.clone(),
+            leadership: leadership.clone(),
+            health: health.clone(),
+            peers,
+            callers: Mutex::default(),
+            changed: Event::new(),
+            patience: config.patience,
+            attempt: config.election_timeout * 2,
+        };
         let consensus = Self {
             raft,
             executor,
@@ -275,13 +367,20 @@ impl Consensus {
             health,
             counts: Arc::default(),
             under_way: Arc::new(under_way),
+            forwarder: Arc::new(forwarder),
+            barrier: Arc::default(),
+            staging,
         };
         consensus.follow_raft();
-        consensus.begin(fresh)?;
+        consensus.begin(fresh.then_some(config.founding))?;
         Ok(consensus)
     }
 
-    /// Proposes an entry. Never blocks. `done` is told the outcome: `Ok` after the machine has applied it.
+    /// Proposes an entry, through the leader if that is another member. Never blocks. `done` is told the outcome: `Ok`
+    /// after the machine has applied it.
+    ///
+    /// Where other members have a say, the entry may come into the log more than once: the machine must apply what it
+    /// holds once.
     pub fn propose(&self, payload: Bytes, done: ProposeDone) {
         if let Some(reason) = self.health.stopped() {
             return done(Err(ProposeError::Stopped(reason)));
@@ -290,8 +389,23 @@ impl Consensus {
             return done(Err(ProposeError::Overloaded));
         };
         let health = self.health.clone();
-        let answer = Answer::new(move |outcome: Option<ClientWriteResult<Types>>| {
+        let tell = move |outcome| {
             drop(permit);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| done(outcome))) {
+                health.fail(Error::Fatal(format!("a proposer panicked: {}", panic_text(&*panic))));
+            }
+        };
+        if !self.leadership.reads_at_once() {
+            // Told "unknown" if the executor drops the task.
+            let mut tell = TellOnDrop(Some(tell));
+            let forwarder = self.forwarder.clone();
+            self.executor.spawn(async move {
+                let outcome = forwarder.propose(payload).await;
+                tell.tell(outcome);
+            });
+            return;
+        }
+        let answer = Answer::new(move |outcome: Option<ClientWriteResult<Types>>| {
             let outcome = match outcome {
                 Some(Ok(_)) => Ok(()),
                 Some(Err(ClientWriteError::ForwardToLeader(forward))) => {
@@ -300,9 +414,7 @@ impl Consensus {
                 // Every other error, and none at all, leaves it open whether the entry was appended.
                 Some(Err(_)) | None => Err(ProposeError::Unknown),
             };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| done(outcome))) {
-                health.fail(Error::Fatal(format!("a proposer panicked: {}", panic_text(&*panic))));
-            }
+            tell(outcome);
         });
         // The queue has more room than there may be proposals, so that sending ends at once unless raft has stopped:
         // then dropping the message drops the answer, which tells "unknown".
@@ -313,10 +425,11 @@ impl Consensus {
     }
 
     /// After this, what was acknowledged before the call is in the machine. Ends without waiting while this member leads
-    /// and is the sole voter. Waits otherwise for a quorum; there is no deadline.
+    /// and is the sole voter. Waits otherwise for the leader and a quorum, as long as the patience lasts. One
+    /// confirmation serves all who wait.
     ///
     /// # Errors
-    /// No leader, or another one; consensus has stopped.
+    /// No leader that a quorum follows; consensus has stopped.
     pub async fn read_barrier(&self) -> Result<(), Error> {
         if let Some(reason) = self.health.stopped() {
             return Err(reason);
@@ -325,26 +438,50 @@ impl Consensus {
             return Ok(());
         }
         let began = Instant::now();
-        let outcome = self.confirm_leader().await;
+        let forwarder = self.forwarder.clone();
+        let confirm = move || {
+            let forwarder = forwarder.clone();
+            async move { forwarder.confirm_read().await }
+        };
+        let outcome = self.barrier.wait(&self.executor.handle(), confirm).await;
         self.counts.barrier(began.elapsed(), outcome.is_err());
-        outcome
+        match outcome {
+            Err(Error::Stopped) => Err(self.health.stopped().unwrap_or(Error::Stopped)),
+            outcome => outcome,
+        }
     }
 
-    async fn confirm_leader(&self) -> Result<(), Error> {
-        // On the raft thread, where openraft's timers are.
+    /// Who belongs to the cluster, as far as this member knows: the newest membership, committed or not.
+    pub fn membership(&self) -> Membership {
+        self.forwarder.membership()
+    }
+
+    /// Changes the membership, through the leader if that is another member. Ends when it is applied there.
+    ///
+    /// # Errors
+    /// Why it was not changed, or that this is unknown.
+    pub async fn change(&self, change: MemberChange) -> Result<(), MemberError> {
+        let forwarder = self.forwarder.clone();
+        let changed = self.on_raft(async move { forwarder.change(change).await });
+        changed.await.unwrap_or(Err(MemberError::Unknown))
+    }
+
+    /// How far the log of each member is known to equal this one's. `None` unless this member leads.
+    pub fn progress(&self) -> Option<BTreeMap<u64, Option<LogId>>> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let progress = metrics.replication.as_ref()?;
+        Some(progress.iter().map(|(member, at)| (*member, at.as_ref().map(to_log_id))).collect())
+    }
+
+    /// Asks `member` to take over the lead. Returns when it was told; who leads shows in [`status`](Self::status).
+    ///
+    /// # Errors
+    /// Consensus has stopped.
+    pub async fn transfer_leader(&self, member: u64) -> Result<(), Error> {
         let raft = self.raft.clone();
-        let barrier =
-            self.executor.spawn(async move { raft.ensure_linearizable(ReadPolicy::ReadIndex).await });
-        match barrier.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::APIError(error))) => Err(match error {
-                openraft::errors::LinearizableReadError::ForwardToLeader(forward) => {
-                    forward.leader_id.map_or(Error::NoLeader, |_| Error::NotLeader)
-                }
-                openraft::errors::LinearizableReadError::QuorumNotEnough(_) => Error::NoLeader,
-            }),
-            Ok(Err(RaftError::Fatal(_))) | Err(_) => Err(self.health.stopped().unwrap_or(Error::Stopped)),
-        }
+        let told = self.on_raft(async move { raft.trigger().transfer_leader(member).await }).await?;
+        told.map_err(|fatal| self.health.stopped().unwrap_or_else(|| Error::Fatal(fatal.to_string())))
     }
 
     /// The newest term that this member knows of.
@@ -464,6 +601,7 @@ impl Consensus {
         let all = self.raft.metrics();
         let (leadership, health, counts) =
             (self.leadership.clone(), self.health.clone(), self.counts.clone());
+        let forwarder = self.forwarder.clone();
         self.executor.spawn(async move {
             let mut leader = None;
             loop {
@@ -482,6 +620,7 @@ impl Consensus {
                     leadership.elected(leads.then_some(now.vote.leader_id.term));
                 }
                 health.poke();
+                forwarder.changed.notify(usize::MAX);
                 if metrics.changed().await.is_err() {
                     break;
                 }
@@ -496,16 +635,24 @@ impl Consensus {
     }
 
     /// Founds the cluster if it is new, and takes the lead if nobody else can.
-    fn begin(&self, fresh: bool) -> Result<(), Error> {
+    fn begin(&self, founding: Option<Founding>) -> Result<(), Error> {
         let node_id = self.leadership.node_id();
         let raft = self.raft.clone();
         let begun = self.executor.spawn(async move {
             let voters =
                 raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect());
             let voters: Vec<u64> = voters.await.map_err(|error| error.to_string())?;
-            if fresh {
-                let members = BTreeMap::from([(node_id, Description::default())]);
-                raft.initialize(members).await.map_err(|error| error.to_string())?;
+            if let Some(founding) = founding {
+                let founders = match founding {
+                    Founding::Alone => BTreeMap::from([(node_id, Bytes::new())]),
+                    Founding::With(founders) => founders,
+                    Founding::Join => return Ok(false),
+                };
+                let alone = founders.keys().eq([&node_id]);
+                let founders: BTreeMap<u64, Description> =
+                    founders.into_iter().map(|(id, description)| (id, Description(description))).collect();
+                raft.initialize(founders).await.map_err(|error| error.to_string())?;
+                return Ok(alone);
             } else if voters == [node_id] {
                 raft.trigger().elect(false).await.map_err(|error| error.to_string())?;
             } else {
@@ -527,6 +674,23 @@ impl Consensus {
 impl Drop for Consensus {
     fn drop(&mut self) {
         self.shutdown();
+    }
+}
+
+/// Tells an outcome, once: "unknown" if nobody else did.
+struct TellOnDrop<F: FnOnce(Result<(), ProposeError>)>(Option<F>);
+
+impl<F: FnOnce(Result<(), ProposeError>)> TellOnDrop<F> {
+    fn tell(&mut self, outcome: Result<(), ProposeError>) {
+        if let Some(tell) = self.0.take() {
+            tell(outcome);
+        }
+    }
+}
+
+impl<F: FnOnce(Result<(), ProposeError>)> Drop for TellOnDrop<F> {
+    fn drop(&mut self) {
+        self.tell(Err(ProposeError::Unknown));
     }
 }
 

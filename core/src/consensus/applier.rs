@@ -11,10 +11,13 @@ use super::Machine;
 use super::health::Health;
 use super::leadership::Leadership;
 use super::log_writer::LogWriter;
+use super::snapshots::{Snapshot, Staged};
 use super::types::{Types, decode_membership, is_sole_voter};
 use crate::Error;
 use crate::error::panic_text;
 use crate::storage::{EntryKind, LogEntry, LogId, StorageError};
+use bytes::Bytes;
+use event_listener::Event;
 use futures_channel::oneshot;
 use openraft::storage::ApplyResponder;
 use parking_lot::Mutex;
@@ -30,10 +33,14 @@ pub(super) struct Batch {
     pub(super) waiters: Vec<ApplyResponder<Types>>,
 }
 
-struct Job {
-    batch: Batch,
-    done: oneshot::Sender<Result<(), StorageError>>,
+/// What the thread is asked for, and whom it tells.
+enum Job {
+    Apply(Batch, Done<()>),
+    Snapshot(Done<Option<Snapshot>>),
+    Install(Staged, LogId, Done<()>),
 }
+
+type Done<T> = oneshot::Sender<Result<T, StorageError>>;
 
 /// Shared handle to the machine's thread.
 pub(super) struct Applier {
@@ -44,9 +51,25 @@ pub(super) struct Applier {
 
 struct State {
     applied: Mutex<Option<LogId>>,
+    /// Told whenever `applied` moves.
+    advanced: Event,
     log: Arc<LogWriter>,
     leadership: Arc<Leadership>,
     health: Arc<Health>,
+}
+
+impl State {
+    fn applied_up_to(&self, last: LogId) {
+        *self.applied.lock() = Some(last);
+        self.log.applied(last);
+        self.advanced.notify(usize::MAX);
+    }
+
+    fn membership_applied(&self, index: u64, payload: Bytes) {
+        let membership = decode_membership(payload);
+        let sole = membership.is_ok_and(|it| is_sole_voter(&it, self.leadership.node_id()));
+        self.leadership.membership_applied(index, sole);
+    }
 }
 
 impl Applier {
@@ -58,7 +81,7 @@ impl Applier {
         health: Arc<Health>,
     ) -> io::Result<Self> {
         let applied = Mutex::new(machine.applied());
-        let state = Arc::new(State { applied, log, leadership, health });
+        let state = Arc::new(State { applied, advanced: Event::new(), log, leadership, health });
         let (jobs, queue) = mpsc::channel();
         let worker = Worker { state: state.clone(), machine, failed: None };
         let thread =
@@ -73,10 +96,36 @@ impl Applier {
 
     /// Applies a batch and ends when the machine is done with it.
     pub(super) async fn apply(&self, batch: Batch) -> Result<(), StorageError> {
+        self.ask(|done| Job::Apply(batch, done)).await
+    }
+
+    /// What the machine holds now; `None` while it holds nothing.
+    pub(super) async fn snapshot(&self) -> Result<Option<Snapshot>, StorageError> {
+        self.ask(Job::Snapshot).await
+    }
+
+    /// Has the machine replaced by a snapshot that ends at `last`.
+    pub(super) async fn install(&self, staged: Staged, last: LogId) -> Result<(), StorageError> {
+        self.ask(|done| Job::Install(staged, last, done)).await
+    }
+
+    /// Ends once the machine has applied the entry at `index`.
+    pub(super) async fn wait_applied(&self, index: u64) {
+        let is_applied = || self.applied().is_some_and(|applied| applied.index >= index);
+        while !is_applied() {
+            let listener = self.state.advanced.listen();
+            if is_applied() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Done<T>) -> Job) -> Result<T, StorageError> {
         let (done, outcome) = oneshot::channel();
         if let Some(jobs) = &*self.jobs.lock() {
             // If the thread is gone, the job with its `done` is dropped, and that is the answer.
-            let _ = jobs.send(Job { batch, done });
+            let _ = jobs.send(job(done));
         }
         outcome
             .await
@@ -109,25 +158,50 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, jobs: mpsc::Receiver<Job>) {
-        for Job { batch, done } in jobs {
-            let outcome = self.apply(batch);
-            // Nobody waits any more if the outcome cannot be sent.
-            let _ = done.send(outcome);
+        for job in jobs {
+            // Nobody waits any more if an outcome cannot be sent.
+            match job {
+                Job::Apply(batch, done) => drop(done.send(self.apply(batch))),
+                Job::Snapshot(done) => drop(done.send(self.guard(|machine| machine.snapshot()))),
+                Job::Install(staged, last, done) => drop(done.send(self.install(staged, last))),
+            }
         }
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StorageError> {
+        self.guard(|machine| machine.apply(&batch.entries))?;
+        self.advance(&batch.entries);
+        batch.waiters.into_iter().for_each(|waiter| waiter.send(()));
+        Ok(())
+    }
+
+    fn install(&mut self, staged: Staged, last: LogId) -> Result<(), StorageError> {
+        // The records must not be durable ahead of what the log was asked for before.
+        if let Some(end) = self.state.log.state().last {
+            self.state.log.barrier(end)?;
+        }
+        self.guard(|machine| machine.install(staged))?;
+        self.state.applied_up_to(last);
+        let membership = self.machine.membership();
+        if let Some((at, payload)) = membership {
+            self.state.membership_applied(at.index, payload);
+        }
+        self.state.health.poke();
+        Ok(())
+    }
+
+    /// Has the machine do something, unless it failed before. A failure or panic is its last.
+    fn guard<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Machine) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
         let machine = &mut *self.machine;
-        let outcome = catch_unwind(AssertUnwindSafe(|| machine.apply(&batch.entries)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(machine)));
         let fault = match outcome {
-            Ok(Ok(())) => {
-                self.advance(&batch.entries);
-                batch.waiters.into_iter().for_each(|waiter| waiter.send(()));
-                return Ok(());
-            }
+            Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (error.clone(), Error::from(error)),
             Err(panic) => {
                 let reason = format!("the state machine panicked: {}", panic_text(&*panic));
@@ -143,17 +217,12 @@ impl Worker {
     fn advance(&self, entries: &[LogEntry]) {
         let state = &*self.state;
         let Some(last) = entries.last() else { return };
-        *state.applied.lock() = Some(last.id);
-        state.log.applied(last.id);
+        state.applied_up_to(last.id);
         for entry in entries {
             match entry.kind {
                 EntryKind::Normal => {}
                 EntryKind::Blank => state.leadership.blank_applied(entry.id.term),
-                EntryKind::Membership => {
-                    let membership = decode_membership(entry.payload.clone());
-                    let sole = membership.is_ok_and(|it| is_sole_voter(&it, state.leadership.node_id()));
-                    state.leadership.membership_applied(entry.id.index, sole);
-                }
+                EntryKind::Membership => state.membership_applied(entry.id.index, entry.payload.clone()),
             }
         }
         if entries.iter().any(|entry| entry.kind != EntryKind::Normal) {

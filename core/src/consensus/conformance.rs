@@ -87,7 +87,7 @@ impl RaftStateMachine<Types> for Positions {
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot<()>>> {
         Ok(self.snapshot.lock().clone().map(|meta| RaftSnapshot { meta, snapshot: () }))
     }
 }
@@ -100,7 +100,7 @@ struct SnapshotOfPositions {
 impl RaftSnapshotBuilder<Types> for SnapshotOfPositions {
     type SnapshotData = ();
 
-    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
+    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot<()>> {
         *self.newest.lock() = Some(self.position.clone());
         Ok(RaftSnapshot { meta: self.position.clone(), snapshot: () })
     }

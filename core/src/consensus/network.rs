@@ -1,72 +1,255 @@
-//! The way to the other members. A store of one member has none: every call answers "unreachable".
-//!
-//! Pre-vote is answered like every other call; openraft's default would count as a grant that nobody gave.
+//! openraft's network over [`Peers`]: plain messages out, answers back.
 
-use super::types::{Description, RaftSnapshot, RaftVote, Types};
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use super::messages::{AppendRequest, AppendResponse, TransferRequest, VoteRequest, VoteResponse};
+use super::peers::{Lane, LaneKind, PeerError, Peers};
+use super::snapshots::{Content, Snapshot};
+use super::types::{
+    Description, RaftSnapshot, RaftVote, Types, encode_membership, from_vote, into_vote, to_log_entry,
+    to_log_id, to_raft_id,
+};
+use crate::storage::LogId;
+use futures_util::future::{Either, ready, select};
+use futures_util::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest as RaftVoteRequest,
+    VoteResponse as RaftVoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory};
 use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
-/// Knows no peer.
-pub(super) struct NoPeers;
+/// Makes openraft's clients.
+pub(super) struct Network {
+    pub(super) peers: Arc<dyn Peers>,
+    /// How long a follower may be silent on a lane: beyond it the lane has failed.
+    pub(super) patience: Duration,
+}
 
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = UnknownPeer;
-
-    async fn new_client(&mut self, target: u64, _node: &Description) -> UnknownPeer {
-        UnknownPeer { target }
+impl Network {
+    fn client(&self, target: u64, node: &Description, kind: LaneKind) -> Client {
+        Client { lane: self.peers.lane(target, &node.0, kind), patience: self.patience }
     }
 }
 
-/// A member that cannot be reached.
-pub(super) struct UnknownPeer {
-    target: u64,
-}
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
 
-impl UnknownPeer {
-    fn unreachable(&self) -> Unreachable<Types> {
-        Unreachable::from_string(format!("no way to member {:x}", self.target))
+    /// For entries, and one for each vote or transfer: those must not wait behind entries.
+    async fn new_client(&mut self, target: u64, node: &Description) -> Client {
+        self.client(target, node, LaneKind::Entries)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Description) -> Client {
+        self.client(target, node, LaneKind::Heartbeats)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &Description) -> Client {
+        self.client(target, node, LaneKind::Snapshots)
     }
 }
 
-impl RaftNetworkV2<Types> for UnknownPeer {
-    type SnapshotData = ();
+/// One lane, as openraft sees it.
+pub(super) struct Client {
+    lane: Box<dyn Lane>,
+    patience: Duration,
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = Content;
 
     async fn append_entries(
         &mut self,
-        _request: AppendEntriesRequest<Types>,
+        request: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
+        let requests = stream::iter([from_append(request)]).boxed();
+        match self.lane.append(requests, self.patience).next().await {
+            Some(Ok(response)) => Ok(into_append_response(response).into()),
+            Some(Err(error)) => Err(rpc_error(error)),
+            None => Err(rpc_error(PeerError::NoAnswer("the stream of answers ended".to_owned()))),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let pending = Arc::new(Pending::default());
+            let (sent, ended) = (pending.clone(), pending.clone());
+            let requests = input.map(from_append).inspect(move |_| sent.begins());
+            let requests = requests.chain(stream::poll_fn(move |_| {
+                ended.no_more();
+                Poll::Ready(None)
+            }));
+            let answered = pending.clone();
+            let answers = self.lane.append(requests.boxed(), self.patience).map(move |answer| {
+                answered.ends(&answer);
+                answer.map(into_append_response).map_err(rpc_error)
+            });
+            // openraft takes the end of the answers for the end of the work and goes on at once: a lane that ends too
+            // early must be an error, after which it waits.
+            let rest = stream::iter([()]).filter_map(move |()| {
+                let broken = || rpc_error(PeerError::Unreachable("the lane ended early".to_owned()));
+                ready((!pending.is_done()).then(|| Err(broken())))
+            });
+            Ok(answers.chain(rest).boxed())
+        })
     }
 
     async fn vote(
         &mut self,
-        _request: VoteRequest<Types>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
+        request: RaftVoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<RaftVoteResponse<Types>, RPCError<Types>> {
+        self.ask_for_vote(request, option, false).await
     }
 
     async fn pre_vote(
         &mut self,
-        _request: VoteRequest<Types>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
+        request: RaftVoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<RaftVoteResponse<Types>, RPCError<Types>> {
+        self.ask_for_vote(request, option, true).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: RaftVote,
-        _snapshot: RaftSnapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: RaftVote,
+        snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(self.unreachable().into())
+        let sent = self.lane.snapshot(from_vote(&vote), outgoing(snapshot)?, self.patience);
+        match select(pin!(cancel), sent).await {
+            Either::Left((closed, _)) => Err(closed.into()),
+            Either::Right((answer, _)) => match answer {
+                Ok(vote) => Ok(SnapshotResponse { vote: into_vote(&vote) }),
+                Err(error) => Err(rpc_error(error).into()),
+            },
+        }
     }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let request = TransferRequest {
+            from: from_vote(request.from_leader()),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(to_log_id),
+        };
+        self.lane.transfer(request, option.hard_ttl()).await.map_err(rpc_error)?;
+        Ok(Ok(()))
+    }
+}
+
+impl Client {
+    async fn ask_for_vote(
+        &mut self,
+        request: RaftVoteRequest<Types>,
+        option: RPCOption,
+        pre_vote: bool,
+    ) -> Result<RaftVoteResponse<Types>, RPCError<Types>> {
+        let request = VoteRequest {
+            vote: from_vote(&request.vote),
+            last: request.last_log_id.as_ref().map(to_log_id),
+            pre_vote,
+            transfer: request.leadership_transfer,
+        };
+        let answer = self.lane.vote(request, option.soft_ttl()).await.map_err(rpc_error)?;
+        Ok(into_vote_response(answer))
+    }
+}
+
+/// Counts the requests of a lane that have no answer yet.
+#[derive(Default)]
+struct Pending {
+    unanswered: AtomicUsize,
+    no_more: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Pending {
+    fn begins(&self) {
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn no_more(&self) {
+        self.no_more.store(true, Ordering::Release);
+    }
+
+    fn ends(&self, answer: &Result<AppendResponse, PeerError>) {
+        match answer {
+            Ok(AppendResponse::Matched(_)) => {
+                self.unanswered.fetch_sub(1, Ordering::AcqRel);
+            }
+            // The last answer, whatever else was sent.
+            _ => self.failed.store(true, Ordering::Release),
+        }
+    }
+
+    /// Whether the answers may end here.
+    fn is_done(&self) -> bool {
+        let complete = self.no_more.load(Ordering::Acquire) && self.unanswered.load(Ordering::Acquire) == 0;
+        complete || self.failed.load(Ordering::Acquire)
+    }
+}
+
+/// What a snapshot that raft wants to be sent holds.
+fn outgoing(snapshot: RaftSnapshot) -> Result<Snapshot, StreamingError<Types>> {
+    let broken = |reason: &str| StreamingError::from(Unreachable::from_string(reason.to_owned()));
+    let last = snapshot.meta.last_log_id.as_ref().map(to_log_id);
+    let last = last.ok_or_else(|| broken("there is nothing to send"))?;
+    let membership = &snapshot.meta.last_membership;
+    let at = membership.log_id().as_ref().map(to_log_id).unwrap_or_default();
+    let Content::Outgoing(content) = snapshot.snapshot else {
+        return Err(broken("the snapshot has no content"));
+    };
+    Ok(Snapshot { last, membership: (at, encode_membership(membership.membership())), content })
+}
+
+fn rpc_error(error: PeerError) -> RPCError<Types> {
+    match error {
+        PeerError::Unreachable(reason) => Unreachable::from_string(reason).into(),
+        PeerError::NoAnswer(reason) => NetworkError::from_string(reason).into(),
+    }
+}
+
+fn from_append(request: AppendEntriesRequest<Types>) -> AppendRequest {
+    AppendRequest {
+        vote: from_vote(&request.vote),
+        prev: request.prev_log_id.as_ref().map(to_log_id),
+        entries: request.entries.into_iter().map(to_log_entry).collect(),
+        committed: request.leader_commit.as_ref().map(to_log_id),
+    }
+}
+
+fn into_append_response(response: AppendResponse) -> StreamAppendResult<Types> {
+    match response {
+        AppendResponse::Matched(id) => Ok(id.map(to_raft_id)),
+        AppendResponse::Conflict(id) => Err(StreamAppendError::Conflict(to_raft_id(id))),
+        AppendResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(into_vote(&vote))),
+    }
+}
+
+fn into_vote_response(response: VoteResponse) -> RaftVoteResponse<Types> {
+    let last: Option<LogId> = response.last;
+    RaftVoteResponse::new(into_vote(&response.vote), last.map(to_raft_id), response.granted)
 }

@@ -1,13 +1,14 @@
 //! openraft's state machine over the [`Applier`].
 //!
-//! The snapshot that openraft is told of stands for the flushed records: it has no content of its own here, only a
-//! position, up to which the log may be purged.
+//! The snapshot that openraft is told of when it may purge stands for the flushed records: it has no content, only a
+//! position. One that a member needs is taken from the machine when it is asked for, at the entry applied last.
 
 use super::applier::{Applier, Batch};
 use super::log_store::LogStore;
+use super::snapshots::{Content, Snapshot};
 use super::types::{
-    RaftLogId, RaftMembership, RaftSnapshot, RaftSnapshotMeta, RaftStoredMembership, Types, to_log_entry,
-    to_log_id, to_raft_id,
+    RaftLogId, RaftMembership, RaftSnapshot, RaftSnapshotMeta, RaftStoredMembership, Types,
+    decode_membership, to_log_entry, to_log_id, to_raft_id,
 };
 use crate::storage::LogId;
 use futures_util::{Stream, StreamExt};
@@ -15,6 +16,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, mem};
 
 /// Entries and payload bytes that the machine gets at once, at most: bounds what a replay keeps in memory.
@@ -26,12 +28,14 @@ pub(super) struct StateMachine {
     applier: Arc<Applier>,
     flushed: Arc<Flushed>,
     applied: Option<LogId>,
+    /// Whether raft runs: before, it asks for a snapshot only to see how far it goes.
+    running: Arc<AtomicBool>,
 }
 
 impl StateMachine {
-    pub(super) fn new(applier: Arc<Applier>, flushed: Arc<Flushed>) -> Self {
+    pub(super) fn new(applier: Arc<Applier>, flushed: Arc<Flushed>, running: Arc<AtomicBool>) -> Self {
         let applied = applier.applied();
-        Self { applier, flushed, applied }
+        Self { applier, flushed, applied, running }
     }
 
     /// Applies what is known to be committed, read in steps of limited size. At a start: openraft would read 64 entries
@@ -54,7 +58,7 @@ impl StateMachine {
 }
 
 impl RaftStateMachine<Types> for StateMachine {
-    type SnapshotData = ();
+    type SnapshotData = Content;
     type SnapshotBuilder = Arc<Flushed>;
 
     async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, RaftStoredMembership)> {
@@ -92,13 +96,34 @@ impl RaftStateMachine<Types> for StateMachine {
         self.flushed.clone()
     }
 
-    async fn install_snapshot(&mut self, _meta: &RaftSnapshotMeta, _content: ()) -> io::Result<()> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a store of one member gets no snapshot"))
+    async fn install_snapshot(&mut self, meta: &RaftSnapshotMeta, content: Content) -> io::Result<()> {
+        let (Content::Incoming(staged), Some(last)) = (content, &meta.last_log_id) else {
+            return Err(io::Error::other("a snapshot without content cannot be installed"));
+        };
+        let last = to_log_id(last);
+        self.applier.install(staged, last).await.map_err(io::Error::other)?;
+        self.applied = Some(last);
+        self.flushed.installed(last, meta.last_membership.clone());
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
-        Ok(self.flushed.snapshot())
+        if !self.running.load(Ordering::Acquire) {
+            return Ok(self.flushed.snapshot());
+        }
+        let taken = self.applier.snapshot().await.map_err(io::Error::other)?;
+        taken.map(to_raft_snapshot).transpose()
     }
+}
+
+fn to_raft_snapshot(snapshot: Snapshot) -> io::Result<RaftSnapshot> {
+    let (at, membership) = snapshot.membership;
+    let membership = decode_membership(membership).map_err(io::Error::other)?;
+    let meta = RaftSnapshotMeta {
+        last_log_id: Some(to_raft_id(snapshot.last)),
+        last_membership: RaftStoredMembership::new(Some(to_raft_id(at)), membership),
+    };
+    Ok(RaftSnapshot { meta, snapshot: Content::Outgoing(snapshot.content) })
 }
 
 /// Up to where the records are flushed, and the memberships that were in force from there on.
@@ -133,6 +158,11 @@ impl Flushed {
         true
     }
 
+    /// A snapshot was installed: its records are durable up to its last entry.
+    fn installed(&self, last: LogId, membership: RaftStoredMembership) {
+        *self.state.lock() = FlushedState { up_to: Some(last), memberships: vec![membership] };
+    }
+
     fn membership_applied(&self, id: RaftLogId, membership: RaftMembership) {
         self.state.lock().memberships.push(RaftStoredMembership::new(Some(id), membership));
     }
@@ -146,12 +176,12 @@ impl Flushed {
         let up_to = state.up_to?;
         let last_membership = state.memberships.first().cloned().unwrap_or_default();
         let meta = RaftSnapshotMeta { last_log_id: Some(to_raft_id(up_to)), last_membership };
-        Some(RaftSnapshot { meta, snapshot: () })
+        Some(RaftSnapshot { meta, snapshot: Content::Position })
     }
 }
 
 impl RaftSnapshotBuilder<Types> for Arc<Flushed> {
-    type SnapshotData = ();
+    type SnapshotData = Content;
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         self.snapshot().ok_or_else(|| io::Error::other("nothing has been flushed"))

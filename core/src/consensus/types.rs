@@ -11,7 +11,9 @@
 //! | number of members, then each: id ascending | LEB128 |
 //! | each member's description | a byte string that only the node above and the transport read: [`crate::member`] |
 
+use super::messages::Vote;
 use super::runtime::RaftRuntime;
+use super::snapshots::Content;
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::member::Member;
 use crate::storage::{EntryKind, HardState, LogEntry, LogId};
@@ -54,8 +56,7 @@ pub(super) type RaftEntry = openraft::Entry<RaftLeaderId, EntryPayload<Command, 
 pub(super) type RaftVote = openraft::Vote<leader_id_std::LeaderId<u64, u64>>;
 pub(super) type RaftMembership = Membership<u64, Description>;
 pub(super) type RaftStoredMembership = openraft::StoredMembership<RaftLeaderId, u64, Description>;
-/// A snapshot without content: a position.
-pub(super) type RaftSnapshot = openraft::Snapshot<RaftLeaderId, u64, Description, ()>;
+pub(super) type RaftSnapshot<D = Content> = openraft::Snapshot<RaftLeaderId, u64, Description, D>;
 pub(super) type RaftSnapshotMeta = openraft::SnapshotMeta<RaftLeaderId, u64, Description>;
 
 const MEMBERSHIP_FORMAT: u8 = 1;
@@ -150,6 +151,17 @@ pub(super) fn to_vote(state: HardState) -> Option<RaftVote> {
         leader_id: leader_id_std::LeaderId { term: state.term, voted_for },
         committed: state.vote_committed,
     })
+}
+
+pub(super) fn from_vote(vote: &RaftVote) -> Vote {
+    Vote { term: vote.leader_id.term, candidate: vote.leader_id.voted_for, committed: vote.committed }
+}
+
+pub(super) fn into_vote(vote: &Vote) -> RaftVote {
+    RaftVote {
+        leader_id: leader_id_std::LeaderId { term: vote.term, voted_for: vote.candidate },
+        committed: vote.committed,
+    }
 }
 
 pub(super) fn encode_membership(membership: &RaftMembership) -> Bytes {

@@ -1,6 +1,7 @@
 //! The store from outside, in one program so that it is built once: state machine, consensus and whole nodes, over the
 //! in-memory backend.
 
+mod cluster;
 mod consensus;
 mod key_index;
 mod node_faults;

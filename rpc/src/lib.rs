@@ -8,6 +8,7 @@
 //! - [`schema`]: Rust generated from `rpc/schema/*.capnp`; no tool is needed to build.
 //! - [`net`]: the transport that keeps a peer's demands within limits.
 //! - [`server`]: serves a [`Node`](coffer_core::node::Node) on TCP and Unix sockets.
+//! - [`peer`]: how members talk to each other.
 //! - [`client`]: the node's methods on the other end, with failover, deadlines and watches that resume.
 //! - [`url`]: where servers listen and clients connect.
 //!
@@ -16,6 +17,7 @@
 
 pub mod client;
 pub mod net;
+pub mod peer;
 #[allow(missing_docs, unreachable_pub, reason = "generated code is documented by the schema files")]
 pub mod schema;
 pub mod server;
@@ -25,4 +27,5 @@ mod ticker;
 mod wire;
 
 pub use client::{Client, ClientConfig};
+pub use peer::{PeerConfig, PeerNetwork};
 pub use server::{ServeError, Server, ServerConfig};

@@ -16,11 +16,13 @@
 //!   would wait for each other for ever.
 //! - Memory that a peer can make us hold is at most: the in-flight limit + one frame + the hard output limit.
 
+mod drive;
 mod frame;
 mod link;
 mod network;
 mod output;
 
+pub(crate) use drive::drive;
 pub(crate) use link::{Budget, Link};
 pub use link::{Counters, Fault, Limits};
 pub(crate) use network::{Network, Transport};

@@ -16,3 +16,4 @@ capnp::generated_code!(pub mod watch_capnp);
 capnp::generated_code!(pub mod lease_capnp);
 capnp::generated_code!(pub mod maintenance_capnp);
 capnp::generated_code!(pub mod gate_capnp);
+capnp::generated_code!(pub mod peer_capnp);

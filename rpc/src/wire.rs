@@ -12,6 +12,7 @@ pub(crate) mod error;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod maintenance;
+pub(crate) mod peer;
 pub(crate) mod size;
 pub(crate) mod txn;
 pub(crate) mod watch;

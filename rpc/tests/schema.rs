@@ -6,8 +6,15 @@
 use std::path::Path;
 use std::process::Command;
 
-const FILES: [&str; 6] =
-    ["types.capnp", "kv.capnp", "watch.capnp", "lease.capnp", "maintenance.capnp", "gate.capnp"];
+const FILES: [&str; 7] = [
+    "types.capnp",
+    "kv.capnp",
+    "watch.capnp",
+    "lease.capnp",
+    "maintenance.capnp",
+    "gate.capnp",
+    "peer.capnp",
+];
 
 #[test]
 fn compiled_schema_is_up_to_date() {

@@ -1,7 +1,7 @@
 //! One connection of a client: login, capabilities, pings.
 
 use super::config::ClientConfig;
-use crate::net::{Budget, Fault, Link, Network};
+use crate::net::{Budget, Fault, Link, Network, drive};
 use crate::schema::gate_capnp::{gate, pinger, session};
 use crate::schema::{kv_capnp::kv, lease_capnp::lease, maintenance_capnp::maintenance, watch_capnp::watch};
 use crate::ticker::Ticker;
@@ -10,10 +10,8 @@ use capnp_rpc::RpcSystem;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use coffer_runtime::local::spawn;
 use coffer_runtime::net::{Address, Stream};
-use futures_util::FutureExt;
 use futures_util::future::{Either, join4, select, try_join};
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -119,16 +117,8 @@ impl Drop for CloseOnDrop {
     }
 }
 
-async fn run(mut system: RpcSystem<Side>, link: Link, ended: impl FnOnce()) {
-    let disconnector = system.get_disconnector();
-    if AssertUnwindSafe(&mut system).catch_unwind().await.is_err() {
-        // Seen with a server that answers with a null capability.
-        tracing::error!("a panic while talking to a server; the connection is closed");
-        link.fail(Fault::Panic);
-    }
-    link.fail(Fault::Closed);
-    // Fails what still waits, and lets go of what the two sides hold of each other.
-    let _ = disconnector.now_or_never();
+async fn run(system: RpcSystem<Side>, link: Link, ended: impl FnOnce()) {
+    drive(system, link).await;
     ended();
 }
 

@@ -1,0 +1,134 @@
+//! Who may talk to whom: what both sides of a new connection check before anything else is said.
+//!
+//! # Invariants
+//! - Messages of another cluster, of a removed member or of a second living process with a member's id never reach
+//!   consensus.
+//! - A member that is not known is let in: it may have been added by an entry that this one has not seen yet.
+
+use crate::schema::peer_capnp::{hello, refusal};
+use std::collections::HashSet;
+use thiserror::Error;
+
+/// Grows when the meaning of something on the wire changes.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// Who a member's process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: u64,
+    /// The member.
+    pub member: u64,
+    /// Drawn at the start of the process: tells two processes with one member id apart.
+    pub boot: u64,
+}
+
+/// Why a connection was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The other side speaks a newer protocol.
+    #[error("protocol {0} is newer than {PROTOCOL}: upgrade this member first")]
+    Protocol(u32),
+    /// The other side belongs to another cluster.
+    #[error("cluster {theirs:x} is not cluster {ours:x}: check --initial-cluster and the peer URLs")]
+    OtherCluster {
+        /// The cluster of the side that was asked.
+        ours: u64,
+        /// The cluster of the side that asks.
+        theirs: u64,
+    },
+    /// Somebody else listens there.
+    #[error("member {wanted:x} was wanted, but member {found:x} listens there: check the peer URLs")]
+    OtherMember {
+        /// Whom the caller wanted.
+        wanted: u64,
+        /// Who listens.
+        found: u64,
+    },
+    /// The member was removed from the cluster.
+    #[error("member {0:x} was removed from the cluster: it must not come back under this id")]
+    Removed(u64),
+    /// Another process with the same member id is connected and answers.
+    #[error("another process with the id of member {0:x} is alive: was its data directory copied?")]
+    Twin(u64),
+    /// The member is shutting down, or not serving yet.
+    #[error("member {0:x} does not serve now")]
+    Stopped(u64),
+    /// The other side said no in a way that this version does not know.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Refusal {
+    pub(super) fn put(&self, mut to: refusal::Builder<'_>) {
+        to.set_reason(match self {
+            Refusal::Protocol(_) => refusal::Reason::Protocol,
+            Refusal::OtherCluster { .. } => refusal::Reason::OtherCluster,
+            Refusal::OtherMember { .. } => refusal::Reason::OtherMember,
+            Refusal::Removed(_) => refusal::Reason::Removed,
+            Refusal::Twin(_) => refusal::Reason::Twin,
+            Refusal::Stopped(_) => refusal::Reason::Stopped,
+            Refusal::Other(_) => refusal::Reason::Unknown,
+        });
+        to.set_message(self.to_string());
+    }
+}
+
+/// What a hello says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hello {
+    pub(super) protocol: u32,
+    pub(super) from: Identity,
+    pub(super) to: u64,
+}
+
+impl Hello {
+    pub(super) fn get(from: hello::Reader<'_>) -> Self {
+        Self {
+            protocol: from.get_protocol(),
+            from: Identity { cluster: from.get_cluster_id(), member: from.get_from(), boot: from.get_boot() },
+            to: from.get_to(),
+        }
+    }
+
+    /// Whether `own` may listen to it, twins aside.
+    pub(super) fn check(&self, own: &Identity, removed: &HashSet<u64>) -> Result<(), Refusal> {
+        if self.protocol > PROTOCOL {
+            return Err(Refusal::Protocol(self.protocol));
+        }
+        if self.from.cluster != own.cluster {
+            return Err(Refusal::OtherCluster { ours: own.cluster, theirs: self.from.cluster });
+        }
+        if self.to != own.member {
+            return Err(Refusal::OtherMember { wanted: self.to, found: own.member });
+        }
+        if removed.contains(&self.from.member) {
+            return Err(Refusal::Removed(self.from.member));
+        }
+        if self.from.member == own.member {
+            return Err(Refusal::Twin(own.member));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_refused() {
+        let own = Identity { cluster: 7, member: 1, boot: 100 };
+        let from = Identity { cluster: 7, member: 2, boot: 200 };
+        let sound = Hello { protocol: PROTOCOL, from, to: 1 };
+        let removed = HashSet::from([9]);
+        assert_eq!(sound.check(&own, &removed), Ok(()));
+        let check = |hello: Hello| hello.check(&own, &removed).unwrap_err();
+        assert_eq!(check(Hello { protocol: PROTOCOL + 1, ..sound }), Refusal::Protocol(PROTOCOL + 1));
+        let other = Identity { cluster: 8, ..from };
+        assert_eq!(check(Hello { from: other, ..sound }), Refusal::OtherCluster { ours: 7, theirs: 8 });
+        assert_eq!(check(Hello { to: 3, ..sound }), Refusal::OtherMember { wanted: 3, found: 1 });
+        assert_eq!(check(Hello { from: Identity { member: 9, ..from }, ..sound }), Refusal::Removed(9));
+        assert_eq!(check(Hello { from: Identity { member: 1, ..from }, ..sound }), Refusal::Twin(1));
+    }
+}

@@ -1,0 +1,254 @@
+//! Members that talk over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use bytes::Bytes;
+use coffer_core::consensus::snapshots::{Snapshot, SnapshotReader, SnapshotWriter, Staged, Staging};
+use coffer_core::consensus::{Consensus, ConsensusConfig, Founding, Machine, MemberChange};
+use coffer_core::storage::{EntryKind, LogEntry, LogId, MemoryDisk, StorageError};
+use coffer_rpc::peer::{Identity, PeerConfig, PeerNetwork};
+use coffer_runtime::block_on;
+use coffer_runtime::net::{Address, Listener};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const CLUSTER: u64 = 0xc0ffe;
+
+/// Remembers payloads, each once, as the node does by request ids.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Held>>);
+
+#[derive(Clone, Default, PartialEq)]
+struct Held {
+    applied: Option<LogId>,
+    membership: Option<(LogId, Bytes)>,
+    payloads: Vec<Bytes>,
+}
+
+impl Machine for Journal {
+    fn applied(&self) -> Option<LogId> {
+        self.0.lock().applied
+    }
+
+    fn membership(&self) -> Option<(LogId, Bytes)> {
+        self.0.lock().membership.clone()
+    }
+
+    fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError> {
+        let mut held = self.0.lock();
+        for entry in entries {
+            held.applied = Some(entry.id);
+            match entry.kind {
+                EntryKind::Blank => {}
+                EntryKind::Normal if held.payloads.contains(&entry.payload) => {}
+                EntryKind::Normal => held.payloads.push(entry.payload.clone()),
+                EntryKind::Membership => held.membership = Some((entry.id, entry.payload.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        let held = self.0.lock().clone();
+        let (Some(last), Some(membership)) = (held.applied, held.membership.clone()) else { return Ok(None) };
+        Ok(Some(Snapshot { last, membership, content: Box::new(Reading(held, 0)) }))
+    }
+
+    fn staging(&self) -> Arc<dyn Staging> {
+        Arc::new(Stage)
+    }
+
+    fn install(&mut self, staged: Staged) -> Result<(), StorageError> {
+        *self.0.lock() = *staged.downcast::<Held>().expect("what this staging made");
+        Ok(())
+    }
+}
+
+/// One payload a chunk; before them a chunk with where the content ends and the membership.
+struct Reading(Held, usize);
+
+impl SnapshotReader for Reading {
+    fn next(&mut self, _bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
+        self.1 += 1;
+        if self.1 == 1 {
+            let (last, (at, membership)) = (self.0.applied.unwrap(), self.0.membership.clone().unwrap());
+            let numbers = [last.term, last.index, at.term, at.index].map(u64::to_le_bytes);
+            return Ok(Some([&numbers.concat()[..], &membership[..]].concat().into()));
+        }
+        Ok(self.0.payloads.get(self.1 - 2).cloned())
+    }
+}
+
+struct Stage;
+
+impl Staging for Stage {
+    fn begin(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        Ok(Box::new(Writing(Held::default())))
+    }
+}
+
+struct Writing(Held);
+
+impl SnapshotWriter for Writing {
+    fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
+        if self.0.applied.is_some() {
+            self.0.payloads.push(chunk);
+            return Ok(());
+        }
+        let number = |n: usize| u64::from_le_bytes(chunk[8 * n..8 + 8 * n].try_into().unwrap());
+        self.0.applied = Some(LogId { term: number(0), index: number(1) });
+        self.0.membership = Some((LogId { term: number(2), index: number(3) }, chunk.slice(32..)));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Staged, StorageError> {
+        Ok(Box::new(self.0))
+    }
+}
+
+struct Member {
+    network: PeerNetwork,
+    consensus: Arc<Consensus>,
+    journal: Journal,
+}
+
+impl Member {
+    fn start(id: Identity, listener: Option<Listener>, founding: Founding) -> Self {
+        let addresses =
+            Arc::new(|text: &Bytes| vec![Address::Tcp(String::from_utf8(text.to_vec()).unwrap())]);
+        let network = PeerNetwork::start(PeerConfig::new(id, addresses)).unwrap();
+        let (log, _) = MemoryDisk::new().open().unwrap();
+        let journal = Journal::default();
+        let config = ConsensusConfig {
+            node_id: id.member,
+            heartbeat_interval: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(500),
+            founding,
+            ..ConsensusConfig::default()
+        };
+        let machine = Box::new(journal.clone());
+        let consensus =
+            Arc::new(Consensus::start_among(config, Box::new(log), machine, network.peers()).unwrap());
+        network.serve(consensus.clone(), listener.into_iter().collect());
+        Self { network, consensus, journal }
+    }
+
+    fn stop(&self) {
+        self.consensus.shutdown();
+        self.network.shutdown();
+    }
+}
+
+fn identity(member: u64) -> Identity {
+    Identity { cluster: CLUSTER, member, boot: 1000 + member }
+}
+
+fn listen() -> (Listener, Bytes) {
+    let listener = Listener::bind(&Address::Tcp("127.0.0.1:0".into())).unwrap();
+    let Address::Tcp(address) = listener.local_address().unwrap() else { unreachable!("it is TCP") };
+    (listener, Bytes::from(address))
+}
+
+/// A cluster of members 1 to `count`.
+fn found(count: u64) -> BTreeMap<u64, Member> {
+    let listeners: Vec<(u64, (Listener, Bytes))> = (1..=count).map(|id| (id, listen())).collect();
+    let founders: BTreeMap<u64, Bytes> =
+        listeners.iter().map(|(id, (_, address))| (*id, address.clone())).collect();
+    let start = |(id, (listener, _))| {
+        (id, Member::start(identity(id), Some(listener), Founding::With(founders.clone())))
+    };
+    listeners.into_iter().map(start).collect()
+}
+
+fn propose(consensus: &Consensus, payload: impl Into<Bytes>) {
+    let (sender, outcome) = mpsc::channel();
+    consensus.propose(payload.into(), Box::new(move |result| drop(sender.send(result))));
+    outcome.recv_timeout(PATIENCE).unwrap().unwrap();
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn leader(members: &BTreeMap<u64, Member>) -> u64 {
+    let leads = || members.iter().find(|(_, member)| member.consensus.status().is_leader);
+    eventually("there is a leader", || leads().is_some());
+    *leads().unwrap().0
+}
+
+#[test]
+fn three_members_agree_over_sockets() {
+    let members = found(3);
+    let mut expected = Vec::new();
+    for n in 0..60u64 {
+        // Some of them larger than a window of the lane.
+        let payload = Bytes::from(vec![n as u8; if n == 30 { 12 << 20 } else { 100 * n as usize + 1 }]);
+        propose(&members[&(n % 3 + 1)].consensus, payload.clone());
+        expected.push(payload);
+    }
+    for member in members.values() {
+        block_on(member.consensus.read_barrier()).unwrap();
+        assert!(member.journal.0.lock().payloads == expected);
+    }
+    members.values().for_each(Member::stop);
+}
+
+#[test]
+fn a_dead_member_delays_nobody_and_a_late_one_gets_a_snapshot() {
+    let mut members = found(3);
+    let first = leader(&members);
+    let dead = (1..=3).find(|id| *id != first).unwrap();
+    members.remove(&dead).unwrap().stop();
+    for n in 0..50 {
+        propose(&members[&first].consensus, format!("{n}"));
+    }
+    let consensus = &members[&first].consensus;
+    consensus.purge(consensus.status().applied.unwrap());
+    eventually("the log is purged", || consensus.status().purged.is_some());
+    let (listener, address) = listen();
+    let late = Member::start(identity(9), Some(listener), Founding::Join);
+    block_on(consensus.change(MemberChange::AddLearner { member: 9, description: address })).unwrap();
+    eventually("it has everything", || late.journal.0.lock().payloads.len() == 50);
+    block_on(consensus.change(MemberChange::Promote { member: 9 })).unwrap();
+    block_on(consensus.change(MemberChange::Remove { member: dead })).unwrap();
+    propose(&late.consensus, "by the late one");
+    late.stop();
+    members.values().for_each(Member::stop);
+}
+
+#[test]
+fn strangers_get_no_answer() {
+    let members = found(1);
+    propose(&members[&1].consensus, "x");
+    let founder = members[&1].consensus.membership().members[&1].clone();
+    let vote = |network: &PeerNetwork| {
+        use coffer_core::consensus::messages::{Vote, VoteRequest};
+        let mut lane = network.peers().lane(1, &founder, coffer_core::consensus::peers::LaneKind::Heartbeats);
+        let vote = Vote { term: 1, candidate: 2, committed: false };
+        let request = VoteRequest { vote, last: None, pre_vote: true, transfer: false };
+        block_on(lane.vote(request, Duration::from_secs(20))).map_err(|error| error.to_string())
+    };
+    let network = |id: Identity| {
+        let addresses =
+            Arc::new(|text: &Bytes| vec![Address::Tcp(String::from_utf8(text.to_vec()).unwrap())]);
+        PeerNetwork::start(PeerConfig::new(id, addresses)).unwrap()
+    };
+    let other_cluster = network(Identity { cluster: CLUSTER + 1, ..identity(2) });
+    assert!(vote(&other_cluster).unwrap_err().contains("is not cluster c0ffe"), "another cluster");
+    let sound = network(identity(2));
+    assert!(!vote(&sound).unwrap().granted);
+    let twin = network(Identity { boot: 7, ..identity(2) });
+    assert!(vote(&twin).unwrap_err().contains("another process with the id of member 2 is alive"));
+    sound.shutdown();
+    eventually("its successor is let in", || vote(&twin).is_ok());
+    members[&1].network.removed(vec![2]);
+    eventually("its connection ends", || vote(&twin).is_err());
+    assert!(vote(&twin).unwrap_err().contains("member 2 was removed"));
+    members.values().for_each(Member::stop);
+}

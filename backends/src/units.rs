@@ -11,13 +11,14 @@
 //!
 //! # Crash behaviour
 //! A flush, an installation and a rewriting are done when their manifest is durable, and did not happen before.
-//! What they left behind is removed at the next opening.
+//! What they left behind, and what was staged, is removed at the next opening.
 
 pub(crate) mod codec;
 mod dead;
 pub(crate) mod medium;
 mod merge;
 mod reclaim;
+mod stage;
 pub(crate) mod unit;
 mod verify;
 
@@ -25,24 +26,20 @@ use crate::place::StoreLock;
 use crate::poison::Poison;
 use crate::seal::SealedFile;
 use crate::snapshot;
-use codec::Line;
 use coffer_core::record::Record;
 use coffer_core::revision::Revision;
 use coffer_core::storage::{
-    Checkpoint, DirectoryEntry, Flush, Inspector, ReclaimProgress, RecordBlock, Records, RecordsStats,
-    RewriteProgress, SnapshotSource, SnapshotWriter, StorageError,
+    Checkpoint, DirectoryEntry, Flush, Inspector, ReclaimProgress, RecordBlock, Records, RecordsStage,
+    RecordsStats, RewriteProgress, SnapshotWriter, StagedRecords, StorageError,
 };
 use medium::Medium;
 use merge::merge;
 use parking_lot::{Mutex, RwLock};
 use reclaim::{Dead, Done, Job, Survey, plan};
+use stage::{SnapshotStage, Stage, Staged};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Weak};
-use unit::{Sink, Unit, UnitWriter};
-
-/// A flush or a snapshot starts another unit beyond this, to bound the memory that its directory takes meanwhile.
-const UNIT_BYTES_MAX: u64 = 64 << 20;
-const UNIT_RECORDS_MAX: u64 = 256 << 10;
+use std::sync::Arc;
+use unit::Unit;
 
 /// The records of a store, in units on a medium.
 pub(crate) struct UnitRecords<M: Medium> {
@@ -50,8 +47,8 @@ pub(crate) struct UnitRecords<M: Medium> {
     view: RwLock<View>,
     dead: Mutex<Dead>,
     writer: Mutex<Writer<M>>,
-    poison: Poison,
-    _lock: Arc<StoreLock>,
+    poison: Arc<Poison>,
+    lock: Arc<StoreLock>,
 }
 
 /// What readers see.
@@ -79,8 +76,8 @@ impl<M: Medium> UnitRecords<M> {
             view: RwLock::new(View { units: units.into(), checkpoint }),
             dead: Mutex::default(),
             writer: Mutex::new(Writer { job: None }),
-            poison: Poison::default(),
-            _lock: lock,
+            poison: Arc::default(),
+            lock,
         }
     }
 
@@ -104,49 +101,6 @@ impl<M: Medium> UnitRecords<M> {
         Ok(())
     }
 
-    /// Writes records into new units, durably.
-    fn store(
-        &self,
-        presses: bool,
-        next: &mut dyn FnMut() -> Result<Option<Arc<Record>>, StorageError>,
-    ) -> Result<Vec<Arc<Unit>>, StorageError> {
-        let mut begun = Vec::new();
-        let stored = self.store_all(presses, next, &mut begun);
-        if stored.is_err() {
-            begun.iter().for_each(|id| self.medium.remove(*id, Weak::new()));
-        }
-        stored
-    }
-
-    fn store_all(
-        &self,
-        presses: bool,
-        next: &mut dyn FnMut() -> Result<Option<Arc<Record>>, StorageError>,
-        begun: &mut Vec<u64>,
-    ) -> Result<Vec<Arc<Unit>>, StorageError> {
-        let mut stored = Vec::new();
-        let mut building: Option<Building<M::Sink>> = None;
-        while let Some(record) = next()? {
-            let unit = match &mut building {
-                Some(unit) => unit,
-                None => {
-                    let sink = self.medium.begin_unit(presses)?;
-                    begun.push(sink.id());
-                    building.insert(Building::new(sink))
-                }
-            };
-            unit.push(record)?;
-            if unit.is_full() {
-                stored.extend(building.take().map(Building::finish).transpose()?);
-            }
-        }
-        stored.extend(building.map(Building::finish).transpose()?);
-        if !stored.is_empty() {
-            self.medium.settle()?;
-        }
-        Ok(stored)
-    }
-
     fn remove(&self, units: &[Arc<Unit>]) {
         units.iter().for_each(|unit| self.medium.remove(unit.entry.id, Arc::downgrade(unit)));
     }
@@ -159,14 +113,16 @@ impl<M: Medium> UnitRecords<M> {
             first.is_none_or(|first| last < Some(first.revision)),
             "flushed records lie above all before"
         );
-        let mut records = flush.records.iter();
-        let added = self.store(true, &mut || Ok(records.next().cloned()))?;
+        let mut added = Stage::begin(self.medium.clone(), true);
+        flush.records.iter().try_for_each(|record| added.push(record.clone()))?;
+        added.finish()?;
         let mut units = view.units.to_vec();
-        units.extend_from_slice(&added);
+        units.extend_from_slice(added.units());
         let swapped = self.swap(units, Some(flush.checkpoint.clone()), |dead| {
-            added.iter().for_each(|unit| dead.stored(unit));
+            added.units().iter().for_each(|unit| dead.stored(unit));
         });
-        self.remove_refused(swapped, &added)?;
+        keep_unless_refused(&swapped, &mut added);
+        swapped?;
         self.settle_keys();
         Ok(())
     }
@@ -201,11 +157,12 @@ impl<M: Medium> UnitRecords<M> {
         outdated.map(|unit| unit.entry.bytes).sum()
     }
 
-    fn install_all(&self, checkpoint: &Checkpoint, stored: &[Arc<Unit>]) -> Result<(), StorageError> {
+    fn install_all(&self, checkpoint: &Checkpoint, staged: &mut Stage<M>) -> Result<(), StorageError> {
         let mut writer = self.writer.lock();
         let replaced = self.view().units;
-        let swapped = self.swap(stored.to_vec(), Some(checkpoint.clone()), Dead::clear);
-        self.remove_refused(swapped, stored)?;
+        let swapped = self.swap(staged.units().to_vec(), Some(checkpoint.clone()), Dead::clear);
+        keep_unless_refused(&swapped, staged);
+        swapped?;
         if let Some(job) = writer.job.take() {
             job.discard(&*self.medium);
         }
@@ -332,42 +289,18 @@ impl<M: Medium> UnitRecords<M> {
     }
 }
 
+/// Leaves new units to the stage, which removes them, only where the manifest surely does not name them.
+fn keep_unless_refused<M: Medium>(swapped: &Result<(), StorageError>, stage: &mut Stage<M>) {
+    if !swapped.as_ref().is_err_and(StorageError::is_no_room) {
+        stage.keep();
+    }
+}
+
 /// What a slice of a rewriting did.
 struct Slice {
     freed_bytes: u64,
     copied_bytes: u64,
     done: bool,
-}
-
-/// A unit that is being written from records.
-struct Building<S> {
-    writer: UnitWriter<S>,
-    lines: Vec<(Arc<Record>, u32)>,
-}
-
-impl<S: Sink> Building<S> {
-    fn new(sink: S) -> Self {
-        Self { writer: UnitWriter::new(sink), lines: Vec::new() }
-    }
-
-    fn push(&mut self, record: Arc<Record>) -> Result<(), StorageError> {
-        let box_number = self.writer.push(&record)?;
-        self.lines.push((record, box_number));
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.writer.bytes() >= UNIT_BYTES_MAX || self.writer.records() >= UNIT_RECORDS_MAX
-    }
-
-    fn finish(mut self) -> Result<Arc<Unit>, StorageError> {
-        self.writer.end_records()?;
-        self.lines.sort_unstable_by(|(a, _), (b, _)| (&a.key, a.revision).cmp(&(&b.key, b.revision)));
-        for (record, box_number) in &self.lines {
-            self.writer.push_line(&record.key, &Line::of(record, *box_number))?;
-        }
-        Ok(Arc::new(self.writer.finish()?))
-    }
 }
 
 impl<M: Medium> Records for UnitRecords<M> {
@@ -445,18 +378,21 @@ impl<M: Medium> Records for UnitRecords<M> {
         self.rewrite_slice(copy_bytes_max)
     }
 
-    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
+    fn stage(&self) -> Result<Box<dyn RecordsStage>, StorageError> {
         self.poison.check()?;
-        let mut broken = false;
-        // Too much for what is set aside.
-        let stored = self.store(false, &mut || {
-            let next = source.next();
-            broken = next.is_err();
-            Ok(next?.map(Arc::new))
-        });
-        // A source that breaks leaves the medium as it was.
-        let stored = if broken { stored? } else { self.poison.note(stored)? };
-        let installed = self.install_all(checkpoint, &stored);
+        let (medium, poison) = (self.medium.clone(), self.poison.clone());
+        Ok(Box::new(SnapshotStage::begin(medium, poison, self.lock.clone())))
+    }
+
+    fn install_staged(
+        &self,
+        checkpoint: &Checkpoint,
+        staged: &mut StagedRecords,
+    ) -> Result<(), StorageError> {
+        let staged = staged.get_mut::<Staged<M>>().filter(|staged| staged.stage.is_of(&self.medium));
+        let staged = staged.expect("a store is only given what it staged itself");
+        self.poison.check()?;
+        let installed = self.install_all(checkpoint, &mut staged.stage);
         self.poison.note(installed)
     }
 

@@ -9,8 +9,9 @@
 //! # Invariants that core upholds towards a backend
 //! - `purged <= records.applied <= applied <= committed <= last`.
 //! - [`Log::write`] and [`Log::purge`] are called from one thread, one call at a time.
-//! - [`Records::flush`], [`Records::reclaim`], [`Records::rewrite`], [`Records::install`] and
-//!   [`Records::recover_room`] are called from one thread, one at a time; reads come from any thread at any time.
+//! - [`Records::flush`], [`Records::reclaim`], [`Records::rewrite`], [`Records::install_staged`] and
+//!   [`Records::recover_room`] are called one at a time; reads, and what fills a [`RecordsStage`], come from any thread at
+//!   any time.
 //! - A flush at log id `L` comes only after every log entry up to `L` is durable. An installed snapshot may lie above
 //!   the log; core then purges the log up to it, and does so again at opening if a crash came between
 //!   ([`LogState::covers`]).
@@ -44,8 +45,8 @@ pub use error::StorageError;
 pub use log::{EntryKind, HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState};
 pub use memory::{MemoryDisk, MemoryLog, MemoryRecords};
 pub use records::{
-    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
-    SnapshotSource,
+    Checkpoint, DirectoryEntry, Flush, ReclaimProgress, RecordBlock, Records, RecordsStage, RecordsStats,
+    RewriteProgress, SnapshotSource, StagedRecords,
 };
 pub use snapshot::{SnapshotHead, SnapshotLease, SnapshotWriter};
 pub use verify::{Checking, FINDINGS_LISTED_MAX, Finding, Findings, Halt, Inspector, ended};

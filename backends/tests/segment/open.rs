@@ -4,6 +4,7 @@ use coffer_backends::io::{Io, LockAttempt, RealIo, SimDisk};
 use coffer_backends::seal::AtRest;
 use coffer_backends::segment::{Options, SegmentStore};
 use coffer_core::storage::StorageError;
+use coffer_core::{LeaseId, Record, Revision};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -205,4 +206,49 @@ fn a_creation_that_was_cut_is_repeated() {
             return;
         }
     }
+}
+
+fn record_files(path: &Path) -> usize {
+    let files = fs::read_dir(path).expect("list").map(|file| file.expect("list").path());
+    files.filter(|path| path.extension().is_some_and(|suffix| suffix == "records")).count()
+}
+
+/// A snapshot that was being staged when the process died, or lay there whole.
+#[test]
+fn what_was_staged_is_removed_by_the_next_opening() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (path, copy) = (directory.path().join("store"), directory.path().join("copy"));
+    let store = SegmentStore::open(&path, AtRest::Unsealed, options()).expect("it opens");
+    let mut stages = [0, 1].map(|_| store.records.stage().expect("stage"));
+    for main in 2..200 {
+        let record = Record {
+            revision: Revision::first(main),
+            key: "k".into(),
+            value: vec![7; 100].into(),
+            create_revision: 2,
+            version: main - 1,
+            lease: LeaseId::NONE,
+            tombstone: false,
+        };
+        stages.iter_mut().for_each(|stage| stage.push(record.clone()).expect("push"));
+    }
+    let [whole, half] = stages;
+    let whole = whole.finish().expect("finish");
+    assert_eq!(record_files(&path), 2);
+    // As a killed process leaves it.
+    fs::create_dir(&copy).expect("create");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).expect("its owner's alone");
+    for file in fs::read_dir(&path).expect("list") {
+        let file = file.expect("list");
+        fs::copy(file.path(), copy.join(file.file_name())).expect("copy");
+    }
+    let killed = SegmentStore::open(&copy, AtRest::Unsealed, options()).expect("it opens");
+    assert_eq!((record_files(&copy), killed.records.stats().units), (0, 0));
+    // Whoever gives up clears up, and holds the store until then.
+    drop((store.log, store.records, half));
+    assert!(matches!(refusal(&path), StorageError::InUse { .. }));
+    assert_eq!(record_files(&path), 1);
+    drop(whole);
+    assert_eq!(record_files(&path), 0);
+    SegmentStore::open(&path, AtRest::Unsealed, options()).expect("it opens again");
 }

@@ -45,7 +45,8 @@ pub use random::{
 };
 pub use restarts::{
     a_broken_snapshot_changes_nothing, a_snapshot_is_all_or_nothing, a_snapshot_replaces_everything,
-    everything_survives_a_purged_log,
+    a_snapshot_without_room_is_refused, a_staged_snapshot_goes_with_a_crash,
+    a_staged_snapshot_waits_to_be_installed, everything_survives_a_purged_log,
 };
 pub use room::{a_store_with_room_says_so, survives_a_full_medium};
 
@@ -110,6 +111,9 @@ macro_rules! conformance_tests {
             a_snapshot_replaces_everything
             a_broken_snapshot_changes_nothing
             a_snapshot_is_all_or_nothing
+            a_staged_snapshot_waits_to_be_installed
+            a_staged_snapshot_goes_with_a_crash
+            a_snapshot_without_room_is_refused
             agrees_with_the_model
             survives_a_cut_at_every_operation
             survives_a_cut_during_recovery

@@ -4,6 +4,8 @@ use super::{Inspector, LogId, SnapshotWriter, StorageError};
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use bytes::Bytes;
+use std::any::Any;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -119,6 +121,49 @@ pub trait SnapshotSource {
     fn next(&mut self) -> Result<Option<Record>, StorageError>;
 }
 
+/// A whole new content that is being written beside the one in force. Dropping it removes what was written; a crash
+/// leaves it to the next opening, which removes it.
+///
+/// Filled by one thread, any one, while the store goes on: reads, flushes, reclaiming and another stage are not held up.
+/// It keeps the store from being opened again.
+pub trait RecordsStage: Send {
+    /// Takes the next record; its revision is above those before. Memory is bounded by what the store needs for one of
+    /// its units.
+    ///
+    /// # Errors
+    /// [`StorageError::NoRoom`]: the stage is of no use any more, and the store goes on. Other I/O: as for
+    /// [`Records::flush`].
+    fn push(&mut self, record: Record) -> Result<(), StorageError>;
+
+    /// Writes what is left and makes all of it durable.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    fn finish(self: Box<Self>) -> Result<StagedRecords, StorageError>;
+}
+
+/// A whole content that lies durable beside the one in force, as its store knows it. Dropping it removes it, unless it
+/// was installed.
+pub struct StagedRecords(Box<dyn Any + Send>);
+
+impl fmt::Debug for StagedRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StagedRecords").finish_non_exhaustive()
+    }
+}
+
+impl StagedRecords {
+    /// For the store that staged it.
+    pub fn new(staged: impl Any + Send) -> Self {
+        Self(Box::new(staged))
+    }
+
+    /// What the store that staged it put in, if it was that.
+    pub fn get_mut<T: Any>(&mut self) -> Option<&mut T> {
+        self.0.downcast_mut()
+    }
+}
+
 /// The record store of one member.
 pub trait Records: Send + Sync + 'static {
     /// The newest checkpoint; `None` for a fresh store.
@@ -187,13 +232,37 @@ pub trait Records: Send + Sync + 'static {
     /// As for [`reclaim`](Self::reclaim).
     fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError>;
 
-    /// Replaces everything by a snapshot, all or nothing. A scan or directory walk that runs meanwhile sees the old
-    /// content to its end.
+    /// Begins a whole new content beside the one in force. It uses nothing of what is set aside for a medium without
+    /// room, as far as the medium can tell them apart.
+    ///
+    /// # Errors
+    /// The store is poisoned.
+    fn stage(&self) -> Result<Box<dyn RecordsStage>, StorageError>;
+
+    /// Replaces everything by what this store staged, with `checkpoint`, in one step: all or nothing, and durable when
+    /// this returns. A scan or directory walk that runs meanwhile sees the old content to its end.
+    ///
+    /// # Errors
+    /// [`StorageError::NoRoom`]: the old content stays, what is staged stays staged, and the call may be made again.
+    /// Other I/O: as for [`flush`](Self::flush).
+    ///
+    /// # Panics
+    /// If another store staged it.
+    fn install_staged(&self, checkpoint: &Checkpoint, staged: &mut StagedRecords)
+    -> Result<(), StorageError>;
+
+    /// Replaces everything by a snapshot, all or nothing: stages what the source yields, and installs it.
     ///
     /// # Errors
     /// The source's error, or [`StorageError::NoRoom`]: the old content stays, and the store goes on. Other I/O: as for
     /// [`flush`](Self::flush).
-    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError>;
+    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
+        let mut stage = self.stage()?;
+        while let Some(record) = source.next()? {
+            stage.push(record)?;
+        }
+        self.install_staged(checkpoint, &mut stage.finish()?)
+    }
 
     /// Reads and checks everything that is stored and counts, as it was when this was called. Returns the number of
     /// records that were found intact. Goes on past damage, and tells `inspector` of it; ends early if that breaks.

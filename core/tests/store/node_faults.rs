@@ -5,8 +5,8 @@ use coffer_core::request::{CompactRequest, PutRequest, RangeRequest, TxnOp, TxnR
 use coffer_core::storage::conformance::Fault;
 use coffer_core::storage::{
     Checkpoint, DirectoryEntry, Flush, Inspector, Log, LogId, LogOp, LogReader, LogState, MemoryDisk,
-    MemoryLog, MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress,
-    SnapshotSource, SnapshotWriter, StorageError,
+    MemoryLog, MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStage, RecordsStats,
+    RewriteProgress, SnapshotWriter, StagedRecords, StorageError,
 };
 use coffer_core::watch::WatchRequest;
 use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
@@ -139,8 +139,15 @@ impl Records for GatedRecords {
     fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
         self.records.rewrite(copy_bytes_max)
     }
-    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
-        self.records.install(checkpoint, source)
+    fn stage(&self) -> Result<Box<dyn RecordsStage>, StorageError> {
+        self.records.stage()
+    }
+    fn install_staged(
+        &self,
+        checkpoint: &Checkpoint,
+        staged: &mut StagedRecords,
+    ) -> Result<(), StorageError> {
+        self.records.install_staged(checkpoint, staged)
     }
     fn verify(&self, inspector: &mut dyn Inspector) -> Result<u64, StorageError> {
         self.records.verify(inspector)

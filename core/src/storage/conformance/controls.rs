@@ -6,8 +6,8 @@ use crate::record::Record;
 use crate::revision::Revision;
 use crate::storage::{
     Checkpoint, DirectoryEntry, Finding, Flush, Inspector, Log, LogEntry, LogId, LogOp, LogReader, LogState,
-    MemoryDisk, ReclaimProgress, RecordBlock, Records, RecordsStats, RewriteProgress, SnapshotSource,
-    SnapshotWriter, StorageError,
+    MemoryDisk, ReclaimProgress, RecordBlock, Records, RecordsStage, RecordsStats, RewriteProgress,
+    SnapshotSource, SnapshotWriter, StagedRecords, StorageError,
 };
 use bytes::Bytes;
 use std::cell::Cell;
@@ -35,6 +35,7 @@ enum Flaw {
     VerifiesNoLog,
     VerifiesToTheEnd,
     InstallsOnTop,
+    InstallsWhileStaging,
     KeepsHalfOfABrokenSnapshot,
     ServesDamage,
     TakesReadErrorsForAbsence,
@@ -249,6 +250,22 @@ impl<R: Records> Records for FlawedRecords<R> {
         self.inner.rewrite(copy_bytes_max)
     }
 
+    fn stage(&self) -> Result<Box<dyn RecordsStage>, StorageError> {
+        if self.flaw == Flaw::InstallsWhileStaging {
+            let checkpoint = self.inner.checkpoint().unwrap_or_else(|| panic!("there is a checkpoint"));
+            self.inner.install(&checkpoint, &mut FnSource(|| Ok(None)))?;
+        }
+        self.inner.stage()
+    }
+
+    fn install_staged(
+        &self,
+        checkpoint: &Checkpoint,
+        staged: &mut StagedRecords,
+    ) -> Result<(), StorageError> {
+        self.inner.install_staged(checkpoint, staged)
+    }
+
     fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
         match self.flaw {
             Flaw::InstallsOnTop => {
@@ -391,6 +408,8 @@ controls! {
     VerifiesNoLog: a_sound_store_verifies;
     VerifiesToTheEnd: a_verification_ends_when_it_is_told_to;
     InstallsOnTop: a_snapshot_replaces_everything agrees_with_the_model;
+    InstallsWhileStaging: a_staged_snapshot_waits_to_be_installed a_staged_snapshot_goes_with_a_crash
+        a_snapshot_without_room_is_refused;
     KeepsHalfOfABrokenSnapshot: a_broken_snapshot_changes_nothing;
     ServesDamage: damage_is_never_served damage_after_a_crash_is_never_served;
     TakesReadErrorsForAbsence: survives_read_errors;

@@ -6,7 +6,8 @@ use super::model::SeenRecords;
 use super::rig::Rig;
 use super::world::{FromSlice, Step};
 use super::{Make, must};
-use crate::storage::{HardState, StorageError};
+use crate::record::Record;
+use crate::storage::{HardState, Records, StagedRecords, StorageError};
 use rand::RngExt;
 
 /// After everything that was flushed is purged from the log, a restart shows all of it: every record, and the state
@@ -114,4 +115,145 @@ pub fn a_snapshot_is_all_or_nothing(make: Make<'_>, config: &SuiteConfig) {
         }
         assert!(old > 0 && new > 0, "installations kept {old} times the old and {new} times the new content");
     });
+}
+
+/// What is staged shows nowhere and holds nothing up, however far it came: flushes, reclaiming and another stage go on.
+/// Installed, it replaces what they left in one step; given up, it leaves no trace.
+pub fn a_staged_snapshot_waits_to_be_installed(make: Make<'_>, config: &SuiteConfig) {
+    config.each_case(4, |rng| {
+        let mut rig = Rig::new(make, rng);
+        for round in 0..6 {
+            rig.flush_some(40);
+            let abandoned = rig.snapshot(20, 20).0;
+            let (records, checkpoint) = rig.snapshot(20, if round == 5 { 0 } else { 200 });
+            let mut stage = must("stage", rig.records().stage());
+            let half = rng.random_range(0..=records.len());
+            records[..half].iter().for_each(|record| must("push", stage.push(record.clone())));
+            rig.flush_some(30);
+            must("reclaim", rig.records().reclaim(1 << 20));
+            rig.look();
+            let other = stage_all(&**rig.records(), &abandoned);
+            records[half..].iter().for_each(|record| must("push", stage.push(record.clone())));
+            let mut staged = must("finish", stage.finish());
+            drop(other);
+            rig.flush_some(30);
+            rig.look();
+            if round % 3 == 1 {
+                drop(staged);
+                rig.look();
+                continue;
+            }
+            let store = rig.records().clone();
+            must(
+                "install",
+                rig.world
+                    .installing(&records, &checkpoint, || store.install_staged(&checkpoint, &mut staged)),
+            );
+            drop((staged, store));
+            rig.look();
+            rig.take(Step::Purge(checkpoint.applied));
+            rig.append(3);
+            rig.flush_some(30);
+            if rng.random_bool(0.5) {
+                rig.crash()
+            } else {
+                rig.reopen()
+            }
+            rig.look();
+        }
+    });
+}
+
+/// Cut at any operation while a snapshot is staged, or when it lies there whole, a store holds the old content, and the
+/// next opening takes back the space.
+pub fn a_staged_snapshot_goes_with_a_crash(make: Make<'_>, config: &SuiteConfig) {
+    config.each_case(32, |rng| {
+        for at in strikes() {
+            let mut rig = Rig::new(make, rng);
+            rig.flush_some(60);
+            let before = rig.records().stats().disk_bytes;
+            let records = rig.snapshot(3, 600).0;
+            if !rig.harness.arm(at, Fault::Crash) {
+                return;
+            }
+            let store = rig.records().clone();
+            let staged = try_to_stage(&*store, &records);
+            let whole = !rig.harness.fired();
+            assert_eq!(staged.is_ok(), whole, "a crash and its outcome differ: {:?}", staged.err());
+            // The power goes before anybody can clear up.
+            rig.harness.arm(1, Fault::Crash);
+            drop((staged, store));
+            rig.crash();
+            rig.look();
+            rig.reclaim_all();
+            let after = rig.records().stats().disk_bytes;
+            let held = before * 2 + 64 * 1024;
+            assert!(after <= held, "{before} bytes became {after} by what was never installed");
+            rig.flush_some(30);
+            rig.look();
+            if whole {
+                break;
+            }
+        }
+    });
+}
+
+/// A medium that fills at any operation of staging refuses the snapshot, and the store goes on with what it had.
+pub fn a_snapshot_without_room_is_refused(make: Make<'_>, config: &SuiteConfig) {
+    config.each_case(32, |rng| {
+        for at in strikes() {
+            let mut rig = Rig::new(make, rng);
+            rig.flush_some(60);
+            let (records, checkpoint) = rig.snapshot(3, 300);
+            if !rig.harness.arm(at, Fault::NoSpace) {
+                return;
+            }
+            let store = rig.records().clone();
+            let staged = try_to_stage(&*store, &records);
+            let refused = match &staged {
+                Ok(_) => false,
+                Err(error) if error.is_no_room() => true,
+                Err(error) => panic!("a full medium came out as {error:?}"),
+            };
+            assert!(rig.harness.fired() || !refused, "there was no room before the medium was full");
+            rig.look();
+            rig.harness.disarm();
+            assert!(
+                must("recover room", store.recover_room()),
+                "there is room, and the store does not take it"
+            );
+            rig.flush_some(30);
+            let mut staged = match staged {
+                Ok(staged) => staged,
+                Err(_) => stage_all(&*store, &records),
+            };
+            must(
+                "install with room",
+                rig.world
+                    .installing(&records, &checkpoint, || store.install_staged(&checkpoint, &mut staged)),
+            );
+            drop((staged, store));
+            rig.look();
+            rig.crash();
+            if !refused {
+                break;
+            }
+        }
+    });
+}
+
+/// Operations to strike at: each of the first ones, then fewer, because a medium of pages has very many.
+fn strikes() -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(1), |at| Some(at + 1 + at / 6))
+}
+
+fn try_to_stage(store: &dyn Records, records: &[Record]) -> Result<StagedRecords, StorageError> {
+    let mut stage = store.stage()?;
+    records.iter().try_for_each(|record| stage.push(record.clone()))?;
+    stage.finish()
+}
+
+#[track_caller]
+fn stage_all(store: &dyn Records, records: &[Record]) -> StagedRecords {
+    must("stage", try_to_stage(store, records))
 }

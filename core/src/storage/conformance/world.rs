@@ -103,11 +103,9 @@ impl World {
                 self.settle_records();
             }
             Step::Install(records, checkpoint) => {
-                self.installs.push(checkpoint.applied);
-                self.records_in_flight = Some(RecordsModel::installed(records, checkpoint));
-                opened.records.install(checkpoint, &mut FromSlice::new(records))?;
-                self.settle_records();
-                self.committed = self.committed.max(Some(checkpoint.applied));
+                self.installing(records, checkpoint, || {
+                    opened.records.install(checkpoint, &mut FromSlice::new(records))
+                })?;
             }
             Step::Drop(dead) => {
                 self.records.drop_revisions(dead);
@@ -124,6 +122,21 @@ impl World {
             Step::ExchangeKeys { .. } => unreachable!("the keys are its owner's"),
             Step::Reopen => unreachable!("a store is reopened by its owner"),
         }
+        Ok(())
+    }
+
+    /// Has a snapshot installed; on success the store has promised to keep it.
+    pub(super) fn installing(
+        &mut self,
+        records: &[Record],
+        checkpoint: &Checkpoint,
+        install: impl FnOnce() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        self.installs.push(checkpoint.applied);
+        self.records_in_flight = Some(RecordsModel::installed(records, checkpoint));
+        install()?;
+        self.settle_records();
+        self.committed = self.committed.max(Some(checkpoint.applied));
         Ok(())
     }
 

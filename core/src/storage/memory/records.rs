@@ -11,7 +11,7 @@ use crate::revision::Revision;
 use crate::storage::conformance::Fault;
 use crate::storage::{
     Checking, Checkpoint, DirectoryEntry, Flush, Halt, Inspector, ReclaimProgress, RecordBlock, Records,
-    RecordsStats, RewriteProgress, SnapshotSource, SnapshotWriter, StorageError, ended,
+    RecordsStage, RecordsStats, RewriteProgress, SnapshotWriter, StagedRecords, StorageError, ended,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -32,7 +32,7 @@ const CHUNK: usize = 256;
 pub struct MemoryRecords {
     medium: Arc<Medium>,
     session: Arc<Session>,
-    poisoned: Mutex<Option<String>>,
+    poisoned: Arc<Mutex<Option<String>>>,
 }
 
 /// The records as they lie on the disk.
@@ -65,7 +65,7 @@ enum Damage {
 
 impl MemoryRecords {
     pub(super) fn new(medium: Arc<Medium>, session: Arc<Session>) -> Self {
-        Self { medium, session, poisoned: Mutex::default() }
+        Self { medium, session, poisoned: Arc::default() }
     }
 
     fn check_writable(&self) -> Result<(), StorageError> {
@@ -74,6 +74,14 @@ impl MemoryRecords {
             Some(reason) => Err(StorageError::Poisoned { reason: reason.clone() }),
             None => Ok(()),
         }
+    }
+
+    /// Remembers a failure, and passes it on. A lack of room is none.
+    fn failed(&self, error: StorageError) -> StorageError {
+        if !error.is_no_room() {
+            *self.poisoned.lock() = Some(error.to_string());
+        }
+        error
     }
 
     /// Performs the operations that would make `pending` durable, then makes it visible.
@@ -86,10 +94,7 @@ impl MemoryRecords {
             if let Err(Strike { fault, error }) = self.medium.mutate(operation, PATH) {
                 // A power cut may keep what was written; a failed write or sync has lost it.
                 self.medium.records.write().pending = (written && fault == Fault::Crash).then_some(pending);
-                if !error.is_no_room() {
-                    *self.poisoned.lock() = Some(error.to_string());
-                }
-                return Err(error);
+                return Err(self.failed(error));
             }
             written = true;
         }
@@ -249,28 +254,23 @@ impl Records for MemoryRecords {
         Ok(RewriteProgress::default())
     }
 
-    fn install(&self, checkpoint: &Checkpoint, source: &mut dyn SnapshotSource) -> Result<(), StorageError> {
+    fn stage(&self) -> Result<Box<dyn RecordsStage>, StorageError> {
         self.check_writable()?;
-        let mut blocks = Blocks::default();
-        let mut chunk: Vec<Record> = Vec::new();
-        let mut last = None;
-        while let Some(record) = source.next()? {
-            assert!(
-                Some(record.revision) > last,
-                "a snapshot goes back to {} from {last:?}",
-                record.revision
-            );
-            last = Some(record.revision);
-            chunk.push(record);
-            if chunk.len() == CHUNK {
-                blocks.append(chunk.iter());
-                chunk.clear();
-            }
-        }
-        blocks.append(chunk.iter());
-        let generation = Arc::new(Generation { blocks: RwLock::new(blocks) });
-        let pending = Pending::Install(generation, checkpoint.clone());
-        self.commit(pending, &[Operation::Write, Operation::Sync, Operation::Rename, Operation::Sync])
+        let (medium, session) = (self.medium.clone(), self.session.clone());
+        let records = Self { medium, session, poisoned: self.poisoned.clone() };
+        Ok(Box::new(Stage { records, blocks: Blocks::default(), chunk: Vec::new(), last: None }))
+    }
+
+    fn install_staged(
+        &self,
+        checkpoint: &Checkpoint,
+        staged: &mut StagedRecords,
+    ) -> Result<(), StorageError> {
+        let staged = staged.get_mut::<Staged>().filter(|staged| Arc::ptr_eq(&staged.session, &self.session));
+        let staged = staged.expect("a store is only given what it staged itself");
+        self.check_writable()?;
+        let pending = Pending::Install(staged.generation.clone(), checkpoint.clone());
+        self.commit(pending, &[Operation::Rename, Operation::Sync])
     }
 
     fn verify(&self, inspector: &mut dyn Inspector) -> Result<u64, StorageError> {
@@ -314,6 +314,55 @@ impl Records for MemoryRecords {
     fn flush_room_bytes(&self) -> u64 {
         u64::MAX
     }
+}
+
+/// A content that is being written. Until it is installed nothing on the disk shows it.
+struct Stage {
+    records: MemoryRecords,
+    blocks: Blocks,
+    chunk: Vec<Record>,
+    last: Option<Revision>,
+}
+
+impl Stage {
+    fn end_chunk(&mut self) {
+        self.blocks.append(self.chunk.iter());
+        self.chunk.clear();
+    }
+}
+
+impl RecordsStage for Stage {
+    fn push(&mut self, record: Record) -> Result<(), StorageError> {
+        self.records.check_writable()?;
+        let (last, next) = (self.last, record.revision);
+        assert!(Some(next) > last, "a snapshot goes back to {next} from {last:?}");
+        self.last = Some(next);
+        self.chunk.push(record);
+        if self.chunk.len() == CHUNK {
+            self.end_chunk();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<StagedRecords, StorageError> {
+        self.end_chunk();
+        self.records.check_writable()?;
+        for operation in [Operation::Write, Operation::Sync] {
+            self.records
+                .medium
+                .mutate(operation, PATH)
+                .map_err(|strike| self.records.failed(strike.error))?;
+        }
+        let blocks = std::mem::take(&mut self.blocks);
+        let generation = Arc::new(Generation { blocks: RwLock::new(blocks) });
+        Ok(StagedRecords::new(Staged { generation, session: self.records.session.clone() }))
+    }
+}
+
+/// A content that waits to be installed.
+struct Staged {
+    generation: Arc<Generation>,
+    session: Arc<Session>,
 }
 
 impl RecordsImage {

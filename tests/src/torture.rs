@@ -11,7 +11,7 @@ use coffer_core::storage::conformance::{
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, Once, PoisonError};
@@ -237,19 +237,41 @@ fn chosen(operations: u64, seed: u64) -> Vec<u64> {
     (1..=operations).filter(wanted).collect()
 }
 
-/// What panics said since somebody last asked, whichever thread they came from.
-static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+thread_local! {
+    /// What panics of this thread said since it began to catch them; `None` while it does not.
+    static CAUGHT: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
 
+/// What panics of threads that catch none said since somebody last asked: mostly of a store or a node under test.
+static ELSEWHERE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From here on a panic that is caught prints nothing. Any other prints what it would have printed before.
 fn listen_for_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
-            PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(info.to_string());
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let text = info.to_string();
+            match CAUGHT.take() {
+                Some(mut caught) => {
+                    caught.push(text);
+                    CAUGHT.set(Some(caught));
+                }
+                None => {
+                    ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                    before(info);
+                }
+            }
         }));
     });
 }
 
 fn catch_panic<T>(what: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(what))
-        .map_err(|_| std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner)).join("; "))
+    CAUGHT.set(Some(Vec::new()));
+    let done = catch_unwind(AssertUnwindSafe(what));
+    let mut texts = CAUGHT.take().unwrap_or_default();
+    done.map_err(|_| {
+        texts.append(&mut ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner));
+        texts.join("; ")
+    })
 }

@@ -23,6 +23,7 @@
 
 mod database;
 mod inspect;
+mod integrity;
 mod log;
 mod manifest;
 #[cfg(test)]

@@ -40,6 +40,7 @@ use stage::{SnapshotStage, Stage, Staged};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use unit::Unit;
+pub(crate) use verify::verify_unit;
 
 /// The records of a store, in units on a medium.
 pub(crate) struct UnitRecords<M: Medium> {

@@ -50,6 +50,8 @@ pub(super) struct Database {
     access: Access,
     /// Whether it is only looked at.
     unchanged: bool,
+    /// Whether all of its pages stand in the file itself, for as long as it is open.
+    settled: bool,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     failed: AtomicBool,
@@ -88,6 +90,7 @@ impl Database {
             path: path.to_owned(),
             access: access.clone(),
             unchanged: false,
+            settled: false,
             writer: Mutex::new(connection),
             readers: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -119,6 +122,7 @@ impl Database {
             path: path.to_owned(),
             access: Access { readers_max: 0, ..access.clone() },
             unchanged: true,
+            settled: !has_wal,
             writer: Mutex::new(connection),
             readers: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -143,6 +147,18 @@ impl Database {
     /// Damage, at no particular offset: SQLite does not say where rows stand.
     pub(super) fn corrupt(&self, expected: impl Into<String>, found: impl Into<String>) -> StorageError {
         corrupt(&self.path, 0, expected, found)
+    }
+
+    /// What was found damaged, by the name of what should have been there.
+    pub(super) fn naming<T>(
+        &self,
+        expected: impl FnOnce() -> String,
+        result: Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        result.map_err(|error| match error {
+            StorageError::Corrupt { found, .. } => self.corrupt(expected(), found),
+            error => error,
+        })
     }
 
     /// Runs statements on the writing connection.
@@ -235,6 +251,22 @@ impl Database {
         self.read(|connection| connection.prepare_cached(sql)?.query_row([id], take).optional())
     }
 
+    /// Reads the first row behind `after`: `sql` says so, and has the number that counts the rows as its first column. In a
+    /// damaged tree SQLite may find one that lies before; nobody who goes on from row to row would ever come to an end.
+    pub(super) fn read_next<T>(
+        &self,
+        sql: &str,
+        after: i64,
+        take: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<(i64, T)>, StorageError> {
+        match self.read_row(sql, after, |row| Ok((row.get::<_, i64>(0)?, take(row)?)))? {
+            Some((found, _)) if found <= after => {
+                Err(self.corrupt(format!("a row behind row {after}"), format!("row {found}")))
+            }
+            row => Ok(row),
+        }
+    }
+
     /// Copies what the WAL holds into the database, durably, as far as readers let it. The WAL is used again from its
     /// start by the next transaction, or is cut to nothing.
     pub(super) fn checkpoint(&self, truncate: bool) -> Result<(), StorageError> {
@@ -274,21 +306,14 @@ impl Database {
         Ok(self.pages()?.0 * PAGE_BYTES + wal.unwrap_or(0))
     }
 
-    /// Has SQLite check its own structures.
-    pub(super) fn check_integrity(&self) -> Result<(), StorageError> {
-        let check = || {
-            self.read(|connection| -> rusqlite::Result<Vec<String>> {
-                let mut statement = connection.prepare("PRAGMA integrity_check(3)")?;
-                let rows = statement.query_map([], |row| row.get(0))?;
-                rows.collect()
-            })
-        };
-        // It tells of a read that failed as of damage. Damage is still there at a second look.
-        let mut found = check()?;
-        if found != ["ok"] {
-            found = check()?;
-        }
-        if found == ["ok"] { Ok(()) } else { Err(self.corrupt("a sound database", found.join("; "))) }
+    /// Whether SQLite refuses to write to a database that was opened to be written.
+    pub(super) fn refuses_writes(&self) -> bool {
+        !self.settled && self.writer.lock().is_readonly("main").unwrap_or(false)
+    }
+
+    /// Whether all of its pages stand in the file itself, for as long as it is open.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
     }
 }
 

@@ -3,20 +3,28 @@
 //! A database whose WAL holds nothing is opened as one that cannot change, so that SQLite makes no file and takes no lock.
 //! One with a WAL is opened as ever, for itself alone, and only asked: SQLite then reads the WAL into memory, writes nothing,
 //! and leaves the WAL as it is when it is closed.
+//!
+//! A sealed file's header, a row of the manifest or the base of the log that is damaged is told, and what does not depend on
+//! it is looked at all the same.
 
 use super::database::{Access, Database};
 use super::log::{self, SqliteLog};
-use super::records::{self, RecordRows};
+use super::records::{self, RecordRows, Salvaged};
 use super::{LOG, Options, STATE, wal};
+use crate::format::corrupt;
 use crate::inspect::{Halves, list};
-use crate::io::Io;
+use crate::io::{Io, OpenMode, read_full};
 use crate::place::StoreLock;
 use crate::room::{RESERVE, Room};
-use crate::seal::{AtRest, Keys};
-use crate::units::UnitRecords;
-use coffer_core::storage::{Checking, Halt, Inspector, LogState, Records, StorageError};
+use crate::seal::{AtRest, Keys, verify_keys};
+use crate::units::medium::Medium;
+use crate::units::{UnitRecords, verify_unit};
+use coffer_core::storage::{Checking, Finding, Halt, Inspector, LogState, Records, StorageError};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Where the header of a database has the version of the format that who writes has to know.
+const WRITE_VERSION: u64 = 18;
 
 /// Looks at the store in `path`, whose lock is held.
 pub(crate) fn inspect(
@@ -63,16 +71,26 @@ impl Looking<'_> {
         for database in [&state, &log].into_iter().flatten() {
             checking.expect(database.bytes(&*self.io).unwrap_or(0));
         }
-        let rows = match state {
-            Some(state) => checking.take(RecordRows::load(state, self.keys.clone(), self.io.clone()))?,
+        let (keys, io) = (self.keys.clone(), self.io.clone());
+        let salvaged = match state {
+            Some(state) => Some(RecordRows::salvage(state, keys, io, &mut checking)?),
             None => None,
         };
-        let rows = rows.map(Arc::new);
         if let Some(log) = log {
-            halves.log = self.look_at_log(log, rows.as_deref(), &mut checking)?;
+            let records = salvaged.as_ref().filter(|salvaged| salvaged.has_manifest);
+            halves.log = self.look_at_log(log, records.map(|salvaged| &salvaged.rows), &mut checking)?;
         }
-        let Some(rows) = rows else { return Ok(()) };
-        let (mut units, mut is_whole) = (Vec::new(), true);
+        let Some(Salvaged { rows, has_manifest, mut is_whole }) = salvaged else {
+            return match self.keys.keyring() {
+                Some(keyring) => verify_keys(keyring, &mut checking),
+                None => Ok(()),
+            };
+        };
+        if !has_manifest {
+            return look_without_manifest(&rows, &mut checking);
+        }
+        let rows = Arc::new(rows);
+        let mut units = Vec::new();
         for entry in rows.manifest().units {
             match checking.take(rows.open_unit(entry))? {
                 Some(unit) => units.push(Arc::new(unit)),
@@ -97,8 +115,29 @@ impl Looking<'_> {
         let file = self.path.join(name);
         // SQLite sees what comes before the damage, and that is looked at all the same.
         let wal_bytes = checking.take(wal::judge(&*self.io, &file))?;
-        let opened = Database::inspect(&file, &self.access, schema, wal_bytes != Some(0));
-        Ok(checking.take(opened)?.map(Arc::new))
+        let is_settled = wal_bytes == Some(0);
+        let can_be_written = match is_settled {
+            true => checking.take(self.can_be_written(&file))?.unwrap_or(true),
+            // The header may stand in the WAL, and SQLite can be asked.
+            false => true,
+        };
+        let opened =
+            checking.take(Database::inspect(&file, &self.access, schema, !is_settled))?.map(Arc::new);
+        if !can_be_written || opened.as_ref().is_some_and(|opened| opened.refuses_writes()) {
+            let found = "one that SQLite does not write";
+            let fault = corrupt(&file, WRITE_VERSION, "a database of SQLite's format version 2", found);
+            checking.found(Finding::Damage(fault));
+        }
+        Ok(opened)
+    }
+
+    /// Whether SQLite would write to a database. It reads those of a later format, and an opening needs more than that.
+    fn can_be_written(&self, file: &Path) -> Result<bool, StorageError> {
+        let failed = |error| StorageError::io("read", file, error);
+        let database = self.io.open(file, OpenMode::Read).map_err(failed)?;
+        let mut version = [0];
+        read_full(&*database, &mut version, WRITE_VERSION).map_err(failed)?;
+        Ok(version[0] <= 2)
     }
 
     fn look_at_log(
@@ -110,8 +149,7 @@ impl Looking<'_> {
         let before = checking.damage();
         let store_id = records.map(RecordRows::store_id);
         let (keys, io) = (self.keys.clone(), self.io.clone());
-        let groups = log::Groups::load(database.clone(), keys.clone(), io.clone(), store_id);
-        let Some(groups) = checking.take(groups)? else { return Ok(None) };
+        let groups = log::Groups::salvage(database.clone(), keys.clone(), io.clone(), store_id, checking)?;
         groups.verify(None, checking)?;
         let Some(records) = records else { return Ok(None) };
         match SqliteLog::load(database, keys, records, io, self.lock.clone()) {
@@ -123,4 +161,13 @@ impl Looking<'_> {
             Err(error) => checking.take(Err(error)),
         }
     }
+}
+
+/// Checks what there is of records whose manifest cannot be read. Nobody can say which of them count.
+fn look_without_manifest(rows: &RecordRows, checking: &mut Checking<'_>) -> Result<(), Halt> {
+    rows.verify(checking)?;
+    for unit in rows.units_there(checking)? {
+        verify_unit(&unit, None, checking, &mut 0)?;
+    }
+    Ok(())
 }

@@ -49,7 +49,8 @@ use crate::poison::Poison;
 use crate::seal::{Keys, Place, Sealer};
 use bytes::Bytes;
 use coffer_core::storage::{
-    HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress, StorageError,
+    Checking, Halt, HardState, Log, LogEntry, LogId, LogOp, LogReader, LogState, RewriteProgress,
+    StorageError,
 };
 use parking_lot::RwLock;
 use std::ops::Range;
@@ -172,6 +173,19 @@ impl Groups {
         store_id: Option<[u8; 16]>,
     ) -> Result<Self, StorageError> {
         let sealed = Sealed::load(database.clone(), keys, io, FileKind::SqliteLog, store_id)?;
+        Ok(Self { database, sealed })
+    }
+
+    /// As [`load`](Self::load), past damaged headers.
+    pub(super) fn salvage(
+        database: Arc<Database>,
+        keys: Keys,
+        io: Arc<dyn Io>,
+        store_id: Option<[u8; 16]>,
+        checking: &mut Checking<'_>,
+    ) -> Result<Self, Halt> {
+        let kind = FileKind::SqliteLog;
+        let sealed = Sealed::salvage(database.clone(), keys, io, kind, store_id, checking)?;
         Ok(Self { database, sealed })
     }
 
@@ -488,10 +502,10 @@ fn replay(groups: &Arc<Groups>, base: &Base, content: &mut Content<Row>) -> Resu
     let mut sequence = base.first.saturating_sub(1);
     let sql = "SELECT sequence, sealed, piece FROM groups WHERE sequence > ?1 ORDER BY sequence LIMIT 1";
     loop {
-        let row = groups.database.read_row(sql, sequence as i64, |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
-        })?;
-        let Some((found, sealed, piece)) = row else { break };
+        let row = groups
+            .database
+            .read_next(sql, sequence as i64, |row| Ok((row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?)))?;
+        let Some((found, (sealed, piece))) = row else { break };
         if found as u64 != sequence + 1 {
             return Err(corrupt(format!("log group {}", sequence + 1), "no such row"));
         }

@@ -17,7 +17,12 @@
 //! - Rows of a unit that no manifest names go in slices, once nobody reads it. What sealed them goes before, with the
 //!   next manifest: nobody can open what is left of them then.
 
+mod salvage;
+
+pub(super) use salvage::Salvaged;
+
 use super::database::{Database, PAGE_BYTES};
+use super::integrity::verify_integrity;
 use super::manifest::{
     CHECKPOINT_ROW, Manifest, UNITS_ROW, checkpoint_place, parse_checkpoint, put_checkpoint, units_place,
 };
@@ -92,31 +97,26 @@ impl RecordRows {
     /// Reads the manifest. Changes nothing before [`begin`](Self::begin).
     pub(super) fn load(database: Arc<Database>, keys: Keys, io: Arc<dyn Io>) -> Result<Self, StorageError> {
         let sealed = Sealed::load(database.clone(), keys, io.clone(), FileKind::SqliteState, None)?;
-        let (generation, units_sealed, text) = manifest_row(&database, &sealed, UNITS_ROW)?;
-        let mut rows_sealed = [units_sealed, 0];
-        let malformed = |what: &str| {
-            let what = what.to_owned();
-            let database = database.clone();
-            move |_: Malformed| database.corrupt(what, "a malformed one")
-        };
-        let manifest = Manifest::parse(&text).map_err(malformed("the manifest"))?;
-        let checkpoint = match manifest.checkpoint_generation {
-            0 => None,
+        let (generation, units_sealed, manifest) = read_manifest(&database, &sealed)?;
+        let (checkpoint_sealed, checkpoint) = match manifest.checkpoint_generation {
+            0 => (0, None),
             expected => {
-                let (found, checkpoint_sealed, text) = manifest_row(&database, &sealed, CHECKPOINT_ROW)?;
-                rows_sealed[1] = checkpoint_sealed;
-                if found != expected {
-                    return Err(database.corrupt(format!("checkpoint {expected}"), format!("{found}")));
-                }
-                Some(parse_checkpoint(&text).map_err(malformed("the checkpoint"))?)
+                let (id, checkpoint) = read_checkpoint(&database, &sealed, Some(expected))?;
+                (id, Some(checkpoint))
             }
         };
-        let next_unit = AtomicU64::new(manifest.next_unit);
+        let rows_sealed = [units_sealed, checkpoint_sealed];
+        let in_force = InForce { generation, sealed: rows_sealed, manifest, checkpoint };
+        Ok(Self::new(database, sealed, io, in_force))
+    }
+
+    fn new(database: Arc<Database>, sealed: Sealed, io: Arc<dyn Io>, in_force: InForce) -> Self {
+        let next_unit = AtomicU64::new(in_force.manifest.next_unit);
         let progress = Arc::new(Progress::default());
-        progress.set_manifest(generation);
-        let manifest = Mutex::new(InForce { generation, sealed: rows_sealed, manifest, checkpoint });
+        progress.set_manifest(in_force.generation);
+        let manifest = Mutex::new(in_force);
         let (written, garbage) = (Arc::default(), Mutex::default());
-        Ok(Self { database, sealed, io, progress, manifest, next_unit, written, garbage })
+        Self { database, sealed, io, progress, manifest, next_unit, written, garbage }
     }
 
     pub(super) fn progress(&self) -> &Arc<Progress> {
@@ -157,8 +157,9 @@ impl RecordRows {
             .database
             .read_row(sql, entry.id as i64, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
         let (file, mut footer) = row.ok_or_else(|| self.database.corrupt(name(), "no such row"))?;
-        let sealer = self.sealed.sealer(file)?;
-        let text = self.sealed.open(&sealer, footer_place(entry.id), &mut footer)?;
+        let sealer = self.database.naming(name, self.sealed.sealer(file))?;
+        let opened = self.sealed.open(&sealer, footer_place(entry.id), &mut footer);
+        let text = self.database.naming(name, opened)?;
         if footer[24..PIECE_HEADER_BYTES] != entry.footer_tag {
             return Err(self.database.corrupt(name(), "another"));
         }
@@ -183,14 +184,14 @@ impl RecordRows {
         let listed: Vec<u64> = self.manifest().units.iter().map(|entry| entry.id).collect();
         let mut found = Vec::new();
         for (table, bits) in [("boxes", NUMBER_BITS), ("blocks", NUMBER_BITS), ("units", 0)] {
-            let sql = format!("SELECT id FROM {table} WHERE id >= ?1 ORDER BY id LIMIT 1");
-            let mut next = 0;
-            while let Some(id) = self.database.read_row(&sql, next, |row| row.get::<_, i64>(0))? {
+            let sql = format!("SELECT id FROM {table} WHERE id > ?1 ORDER BY id LIMIT 1");
+            let mut after = -1;
+            while let Some((id, ())) = self.database.read_next(&sql, after, |_| Ok(()))? {
                 let unit = id as u64 >> bits;
                 if !listed.contains(&unit) && !found.contains(&unit) {
                     found.push(unit);
                 }
-                next = (unit as i64 + 1) << bits;
+                after = (((unit + 1) << bits) - 1) as i64;
             }
         }
         // Their ids must not be used again while they are there.
@@ -312,7 +313,29 @@ fn manifest_row(database: &Database, sealed: &Sealed, id: i64) -> Result<(i64, i
     let (generation, file, piece) =
         row.ok_or_else(|| database.corrupt(format!("row {id} of the manifest"), "no such row"))?;
     let place = if id == UNITS_ROW { units_place(generation) } else { checkpoint_place(generation) };
-    Ok((generation, file, sealed.text(file, place, piece)?))
+    let text = database.naming(|| format!("row {id} of the manifest"), sealed.text(file, place, piece))?;
+    Ok((generation, file, text))
+}
+
+/// The row of the units: its generation, its sealed file, and what it says.
+fn read_manifest(database: &Database, sealed: &Sealed) -> Result<(i64, i64, Manifest), StorageError> {
+    let (generation, file, text) = manifest_row(database, sealed, UNITS_ROW)?;
+    let manifest = Manifest::parse(&text).map_err(|_| database.corrupt("the manifest", "a malformed one"))?;
+    Ok((generation, file, manifest))
+}
+
+/// The row of the checkpoint, of this generation if it is known: its sealed file, and what it says.
+fn read_checkpoint(
+    database: &Database,
+    sealed: &Sealed,
+    expected: Option<i64>,
+) -> Result<(i64, Checkpoint), StorageError> {
+    let (generation, file, text) = manifest_row(database, sealed, CHECKPOINT_ROW)?;
+    if let Some(expected) = expected.filter(|expected| *expected != generation) {
+        return Err(database.corrupt(format!("checkpoint {expected}"), format!("{generation}")));
+    }
+    let malformed = |_: Malformed| database.corrupt("the checkpoint", "a malformed one");
+    Ok((file, parse_checkpoint(&text).map_err(malformed)?))
 }
 
 fn footer_place(unit: u64) -> Place {
@@ -376,8 +399,7 @@ impl Medium for RecordRows {
 
     fn verify(&self, checking: &mut Checking<'_>) -> Result<(), Halt> {
         if checking.is_alone() {
-            // One long read, which would keep the WAL from being used again.
-            checking.take(self.database.check_integrity())?;
+            verify_integrity(&self.database, checking)?;
         }
         self.sealed.verify(checking)?;
         let rows = {

@@ -61,6 +61,31 @@ pub(super) fn new_file(
     Ok((sealer, header.to_vec(), nonces))
 }
 
+/// Opens the header of sealed file `id`, which must be of the store `of_store` if that is known; then it is.
+fn sealer_of(
+    database: &Database,
+    keys: &Keys,
+    kind: FileKind,
+    id: i64,
+    header: &[u8],
+    of_store: &mut Option<[u8; 16]>,
+) -> Result<Sealer, StorageError> {
+    let name = || format!("the header of sealed file {id}");
+    let opened = open_header(header, kind, 0, |file| keys.sealer_of(file));
+    let header = opened.map_err(|fault| match fault {
+        HeaderFault::Version(version) => unknown_version(database.path(), version),
+        HeaderFault::Refused(refused @ (SealRefused::Sealed | SealRefused::InTheClear)) => {
+            refused.at(database.path())
+        }
+        fault => database.corrupt(name(), fault.to_string()),
+    })?;
+    let file = header.sealer.file();
+    if file.file_id != id as u64 || *of_store.get_or_insert(file.store_id) != file.store_id {
+        return Err(database.corrupt(name(), "that of another"));
+    }
+    Ok(header.sealer)
+}
+
 impl Sealed {
     /// Reads the sealed files of a database, which must be of the store `store_id` if one is given.
     pub(super) fn load(
@@ -70,31 +95,60 @@ impl Sealed {
         kind: FileKind,
         store_id: Option<[u8; 16]>,
     ) -> Result<Self, StorageError> {
-        let rows: Vec<(i64, Vec<u8>)> = database.write("read", |connection| {
-            let mut statement = connection.prepare("SELECT id, header FROM sealed_files ORDER BY id")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
-        })?;
-        let mut files = BTreeMap::new();
-        let mut of_store = store_id;
-        for (id, header) in rows {
-            let opened = open_header(&header, kind, 0, |file| keys.sealer_of(file));
-            let header = opened.map_err(|fault| match fault {
-                HeaderFault::Version(version) => unknown_version(database.path(), version),
-                HeaderFault::Refused(refused @ (SealRefused::Sealed | SealRefused::InTheClear)) => {
-                    refused.at(database.path())
+        Self::read(database, keys, io, kind, store_id, &mut Err)
+    }
+
+    /// As [`load`](Self::load), past the headers that are damaged, which are told. What they seal does not open.
+    pub(super) fn salvage(
+        database: Arc<Database>,
+        keys: Keys,
+        io: Arc<dyn Io>,
+        kind: FileKind,
+        store_id: Option<[u8; 16]>,
+        checking: &mut Checking<'_>,
+    ) -> Result<Self, Halt> {
+        Self::read(database, keys, io, kind, store_id, &mut |fault| {
+            checking.take(Err(fault)).map(|_: Option<()>| ())
+        })
+    }
+
+    /// Reads them; goes on past a fault if `faulty` does.
+    fn read<E>(
+        database: Arc<Database>,
+        keys: Keys,
+        io: Arc<dyn Io>,
+        kind: FileKind,
+        store_id: Option<[u8; 16]>,
+        faulty: &mut dyn FnMut(StorageError) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let sql = "SELECT id, header FROM sealed_files WHERE id > ?1 ORDER BY id LIMIT 1";
+        let (mut files, mut of_store, mut after, mut any) = (BTreeMap::new(), store_id, i64::MIN, false);
+        loop {
+            // What is no blob is no header either.
+            let header = |row: &rusqlite::Row<'_>| {
+                Ok(row.get_ref(1)?.as_blob().map(<[u8]>::to_vec).unwrap_or_default())
+            };
+            match database.read_next(sql, after, header) {
+                Ok(None) => break,
+                Ok(Some((id, header))) => {
+                    (after, any) = (id, true);
+                    match sealer_of(&database, &keys, kind, id, &header, &mut of_store) {
+                        Ok(sealer) => _ = files.insert(id as u64, sealer),
+                        Err(fault) => faulty(fault)?,
+                    }
                 }
-                fault => database.corrupt(format!("the header of sealed file {id}"), fault.to_string()),
-            })?;
-            let file = header.sealer.file();
-            if file.file_id != id as u64 || *of_store.get_or_insert(file.store_id) != file.store_id {
-                return Err(database.corrupt(format!("the header of sealed file {id}"), "that of another"));
+                // Nor is found what comes behind it.
+                Err(error) => {
+                    any = true;
+                    faulty(error)?;
+                    break;
+                }
             }
-            files.insert(id as u64, header.sealer);
         }
-        let Some(store_id) = of_store else {
-            return Err(database.corrupt("a sealed file", "none"));
-        };
+        if !any && of_store.is_none() {
+            faulty(database.corrupt("a sealed file", "none"))?;
+        }
+        let store_id = of_store.or_else(|| keys.store_id()).unwrap_or_default();
         let sealing = Sealing::new(store_id, keys, io, database.path());
         Ok(Self { database, sealing, kind, files: RwLock::new(files), current: Mutex::default() })
     }
@@ -132,7 +186,10 @@ impl Sealed {
     /// The sealer of a sealed file that a row names.
     pub(super) fn sealer(&self, id: i64) -> Result<Sealer, StorageError> {
         let sealer = self.files.read().get(&(id as u64)).cloned();
-        sealer.ok_or_else(|| self.database.corrupt(format!("sealed file {id}"), "none"))
+        sealer.ok_or_else(|| {
+            let found = format!("what sealed file {id} sealed, of which there is no header");
+            self.database.corrupt("a sealed piece", found)
+        })
     }
 
     /// Whether a sealed file is under a data key that was replaced.

@@ -46,7 +46,7 @@ impl<M: Medium> UnitRecords<M> {
 }
 
 /// Checks a unit, and counts those of its records after `after` that are intact.
-fn verify_unit(
+pub(crate) fn verify_unit(
     unit: &Unit,
     after: Option<Revision>,
     checking: &mut Checking<'_>,

@@ -15,4 +15,5 @@ mod restart;
 mod rotation;
 mod sealed;
 mod stored;
+mod verify;
 mod vfs;

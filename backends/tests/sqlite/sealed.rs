@@ -3,10 +3,11 @@
 
 use crate::keys::{Opening, sealed, sealed_as};
 use crate::stored::{CANARIES, SimPlace, append, compact, flush, keyring, next_index, read_all, rewrite};
+use coffer_backends::inspect;
 use coffer_backends::io::{Fault, SimDisk};
 use coffer_backends::seal::AtRest;
 use coffer_backends::sqlite::{Options, SqliteStore};
-use coffer_core::storage::{LogId, StorageError};
+use coffer_core::storage::{Findings, LogId, StorageError};
 use rusqlite::Connection;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -212,7 +213,7 @@ fn a_creation_that_was_cut_is_repeated() {
 }
 
 /// A closed store in a directory of the file system: two units, a purged log, and two lives.
-struct Made {
+pub(crate) struct Made {
     _directory: TempDir,
     path: PathBuf,
 }
@@ -233,7 +234,7 @@ fn made(at_rest: AtRest, again: AtRest) -> Made {
 }
 
 /// The store with id 3.
-fn ours() -> Made {
+pub(crate) fn ours() -> Made {
     made(sealed(), sealed())
 }
 
@@ -242,8 +243,12 @@ impl Made {
         self.path.join(name)
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Changes a database as somebody could who knows SQLite.
-    fn tamper(&self, name: &str, sql: &str) {
+    pub(crate) fn tamper(&self, name: &str, sql: &str) {
         let connection = Connection::open(self.file(name)).expect("a database");
         connection.execute_batch(sql).expect("the statements are right");
         drop(connection);
@@ -268,9 +273,13 @@ impl Made {
         }
     }
 
-    /// Asserts that the store is refused, when it is opened or when it is read, with a word on `file`.
+    /// Asserts that the store is refused, when it is opened or when it is read, with a word on `file`, and that a
+    /// verification of it tells.
     #[track_caller]
     fn assert_refused(&self, file: &str, what: &str) -> StorageError {
+        let mut findings = Findings::default();
+        let inspected = inspect(&self.path, sealed(), &mut findings).map(|_| ());
+        assert!(inspected.is_err() || findings.damage() > 0, "{what}: verification sees nothing");
         let opened = SqliteStore::open(&self.path, sealed(), &Options::default());
         let error = match opened.and_then(|store| read_all(&store)) {
             Ok(_) => panic!("{what}: nobody noticed"),

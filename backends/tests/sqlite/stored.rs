@@ -31,6 +31,11 @@ impl SimPlace {
         Self { disk, vfs }
     }
 
+    /// What SQLite knows it by.
+    pub(crate) fn vfs(&self) -> &str {
+        self.vfs.name()
+    }
+
     pub(crate) fn open(&self, at_rest: AtRest) -> Result<SqliteStore, StorageError> {
         let options = Options { readers_max: 0, vfs: self.vfs.name().into(), ..Options::default() };
         SqliteStore::open_on(Path::new("/store"), at_rest, &options, Arc::new(self.disk.clone()))

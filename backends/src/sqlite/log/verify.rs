@@ -1,11 +1,13 @@
 //! Verification of the log's rows, while it is written and while it is closed.
 //!
 //! Looked at are the headers of the sealed files, the base, and every group from the first that counts on: that it is
-//! there, its checksum, its tag and its steps. One row is read at a time, so that no checkpoint waits.
+//! there, its checksum, its tag and its steps. One row is read at a time, so that no checkpoint waits. What cannot be read
+//! is passed over: without a base every group that is there is looked at.
 
 use super::{Base, Groups, Row, base_place, group_place};
 use crate::groups::content::Reader;
 use crate::groups::steps::each_step;
+use crate::sqlite::integrity::verify_integrity;
 use crate::sqlite::progress::Progress;
 use coffer_core::storage::{Checking, Finding, Halt, Inspector, LogEntry, LogReader, StorageError, ended};
 use std::ops::{ControlFlow, Range};
@@ -36,6 +38,9 @@ impl LogReader for SqliteReader {
     }
 }
 
+/// Groups in a row that cannot be read, after which the rest is not looked for one by one any more.
+const UNREAD_MAX: u64 = 1 << 17;
+
 impl Groups {
     /// Checks everything up to group `last`, or to the last row.
     pub(in crate::sqlite) fn verify(
@@ -44,36 +49,71 @@ impl Groups {
         checking: &mut Checking<'_>,
     ) -> Result<(), Halt> {
         if checking.is_alone() {
-            checking.take(self.database.check_integrity())?;
+            verify_integrity(&self.database, checking)?;
         }
         self.sealed.verify(checking)?;
-        let Some(base) = checking.take(self.base())? else { return Ok(()) };
+        let base = checking.take(self.base())?;
+        checking.checked(0)?;
         let last = match last {
             Some(last) => last,
-            None => self.last_sequence()?.unwrap_or(base.known).max(base.known),
+            None => {
+                let known = base.as_ref().map_or(0, |base| base.known);
+                checking.take(self.last_sequence())?.flatten().unwrap_or(known).max(known)
+            }
         };
-        checking.checked(0)?;
-        let mut next = base.first.max(1);
+        let first = match base {
+            Some(base) => base.first.max(1),
+            // Nobody says which ones count: then all that are there.
+            None => checking.take(self.sequence_after(0))?.flatten().unwrap_or(last.saturating_add(1)),
+        };
+        let mut unread = Unread::default();
+        let verified = self.verify_groups(first, last, &mut unread, checking);
+        unread.tell(self, checking);
+        verified
+    }
+
+    fn verify_groups(
+        &self,
+        first: u64,
+        last: u64,
+        unread: &mut Unread,
+        checking: &mut Checking<'_>,
+    ) -> Result<(), Halt> {
+        let mut next = first;
         while next <= last {
-            let Some(read) = checking.take(self.read(next))? else {
-                next += 1;
-                continue;
-            };
-            match read {
-                Some(bytes) => {
+            match self.read(next) {
+                Ok(Some(bytes)) => {
+                    unread.tell(self, checking);
                     next += 1;
                     checking.checked(bytes)?;
                 }
                 // It may have been purged since.
-                None => match checking.take(self.base())?.map(|base| base.first) {
-                    Some(first) if first > next => next = first,
+                Ok(None) => match self.base() {
+                    Ok(base) if base.first > next => next = base.first,
                     _ => {
-                        let fault = self.database.corrupt(format!("log group {next}"), "no such row");
-                        checking.found(Finding::Damage(fault));
-                        // One finding for all that is missing in a row.
-                        next = self.sequence_after(next)?.unwrap_or(last + 1);
+                        let behind = match self.sequence_after(next) {
+                            Ok(behind) => behind.unwrap_or(last.saturating_add(1)),
+                            Err(_) => next + 1,
+                        };
+                        unread.add(next..behind, "no such row".into(), self, checking);
+                        next = behind;
                     }
                 },
+                Err(StorageError::Corrupt { found, .. }) => {
+                    unread.add(next..next + 1, found, self, checking);
+                    next += 1;
+                }
+                Err(error) => {
+                    _ = checking.take::<()>(Err(error))?;
+                    next += 1;
+                }
+            }
+            if unread.one_by_one > UNREAD_MAX {
+                let fault = self
+                    .database
+                    .corrupt(format!("log groups {next} to {last}"), "too many that cannot be read");
+                checking.found(Finding::Damage(fault));
+                break;
             }
         }
         Ok(())
@@ -94,9 +134,10 @@ impl Groups {
                     let_go = Some(sealed);
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return self.database.naming(|| "the base of the log".into(), Err(error)),
             }
-            let text = self.sealed.text(sealed, base_place(generation), piece)?;
+            let text = self.sealed.text(sealed, base_place(generation), piece);
+            let text = self.database.naming(|| "the base of the log".into(), text)?;
             let malformed = |_| self.database.corrupt("the base of the log", "a malformed one");
             return Base::parse(&text).map_err(malformed);
         }
@@ -121,7 +162,41 @@ impl Groups {
 
     fn sequence_after(&self, sequence: u64) -> Result<Option<u64>, StorageError> {
         let sql = "SELECT sequence FROM groups WHERE sequence > ?1 ORDER BY sequence LIMIT 1";
-        let next = self.database.read_row(sql, sequence as i64, |row| row.get::<_, i64>(0))?;
-        Ok(next.map(|sequence| sequence as u64))
+        let next = self.database.read_next(sql, sequence as i64, |_| Ok(()))?;
+        Ok(next.map(|(sequence, ())| sequence as u64))
+    }
+}
+
+/// Groups in a row that cannot be read, all for one reason: one finding.
+#[derive(Default)]
+struct Unread {
+    groups: Range<u64>,
+    found: String,
+    /// How many there were in a row, whatever the reason.
+    one_by_one: u64,
+}
+
+impl Unread {
+    /// Adds groups; tells of those before if these do not belong to them.
+    fn add(&mut self, groups: Range<u64>, found: String, of: &Groups, checking: &mut Checking<'_>) {
+        let one_by_one = self.one_by_one + 1;
+        if self.groups.end == groups.start && self.found == found {
+            self.groups.end = groups.end;
+        } else {
+            self.tell(of, checking);
+            (self.groups, self.found) = (groups, found);
+        }
+        self.one_by_one = one_by_one;
+    }
+
+    /// Tells of them, if there are any.
+    fn tell(&mut self, of: &Groups, checking: &mut Checking<'_>) {
+        let Self { groups, found, .. } = std::mem::take(self);
+        let expected = match groups.end - groups.start {
+            0 => return,
+            1 => format!("log group {}", groups.start),
+            _ => format!("log groups {} to {}", groups.start, groups.end - 1),
+        };
+        checking.found(Finding::Damage(of.database.corrupt(expected, found)));
     }
 }

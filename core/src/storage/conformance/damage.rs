@@ -5,8 +5,9 @@ use super::harness::{Harness, Opened};
 use super::model::{LogModel, RecordsModel, SeenLog, SeenRecords};
 use super::world::{World, run};
 use super::{Make, must};
-use crate::storage::{Findings, LogState, StorageError};
+use crate::storage::{Finding as VerifyFinding, Findings, LogState, StorageError};
 use rand::RngExt;
+use std::path::Path;
 
 /// Flips that each case tries, each on a store of its own.
 const FLIPS: usize = 8;
@@ -30,10 +31,34 @@ fn flip_bits(make: Make<'_>, config: &SuiteConfig, crashed: bool) {
             if crashed {
                 harness.crash(rng.random());
             }
+            let before = told_before(&mut *harness);
             let Some(place) = harness.flip(rng.random()) else { return };
-            check_flipped(&mut *harness, &world, crashed, &place);
+            check_flipped(
+                &mut *harness,
+                &world,
+                crashed,
+                &Flipped { place: &place, file: None, before: &before },
+            );
         }
     });
+}
+
+/// A bit that was flipped.
+pub(super) struct Flipped<'a> {
+    /// Where, for messages.
+    pub(super) place: &'a str,
+    /// The file, if the medium tells.
+    pub(super) file: Option<&'a str>,
+    /// What a verification told before it was flipped: of what a power cut left.
+    pub(super) before: &'a [String],
+}
+
+/// What a verification of the closed store tells: nothing but what a power cut left, as long as the store is sound.
+pub(super) fn told_before(harness: &mut dyn Harness) -> Vec<String> {
+    let Some(verified) = harness.verify_closed() else { return Vec::new() };
+    let findings = must("verify the closed store", verified);
+    assert_eq!(findings.damage(), 0, "a sound store: {:?}", findings.listed());
+    findings.listed().iter().map(VerifyFinding::to_string).collect()
 }
 
 /// What came of a flipped bit that did no harm.
@@ -49,26 +74,35 @@ pub(super) enum Finding {
     Refused,
 }
 
-/// Opens a store in which one bit was flipped, reads everything in it in every way, and says what came of it.
+/// Verifies and then opens a store in which one bit was flipped; reads everything in it in every way, and says what came
+/// of it.
 ///
 /// # Panics
-/// If the store shows something that was never true, or refuses without a file and a reason.
-fn check_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
+/// If the store shows something that was never true, or refuses without a file and a reason; or if verification tells
+/// otherwise than the opening, or of another file.
+pub(super) fn check_flipped(
+    harness: &mut dyn Harness,
+    world: &World,
+    crashed: bool,
+    flipped: &Flipped<'_>,
+) -> Finding {
     let verified = harness.verify_closed();
-    let finding = look_at_flipped(harness, world, crashed, place);
+    let finding = look_at_flipped(harness, world, crashed, flipped.place);
     if let Some(verified) = verified {
-        check_verified(verified, finding, place);
+        check_verified(verified, finding, flipped);
     }
     finding
 }
 
 /// Compares what a verification of the closed store found with what its opening shows: what is refused was named before,
 /// with the file; and what shows the truth may at most be weakened.
-fn check_verified(verified: Result<Findings, StorageError>, finding: Finding, place: &str) {
+fn check_verified(verified: Result<Findings, StorageError>, finding: Finding, flipped: &Flipped<'_>) {
+    let place = flipped.place;
     let findings = match verified {
         Ok(findings) => findings,
         Err(error) => {
             check_refusal(&error, place);
+            assert!(flipped.is_named_by(error.path()), "with {place} flipped verify answers {error}");
             assert_eq!(finding, Finding::Refused, "with {place} flipped verify answers {error}");
             return;
         }
@@ -76,26 +110,51 @@ fn check_verified(verified: Result<Findings, StorageError>, finding: Finding, pl
     if let Some(damage) = findings.first_damage() {
         check_refusal(damage, place);
     }
+    let mut new = findings.listed().iter().filter(|found| !flipped.before.contains(&found.to_string()));
+    let named = new.clone().any(|found| flipped.is_named_by(found.path()));
     match finding {
         Finding::Refused => {
-            assert!(findings.damage() > 0, "with {place} flipped verify sees no damage: {findings:?}")
+            assert!(findings.damage() > 0, "with {place} flipped verify sees no damage: {findings:?}");
+            let mut damage = new.filter(|found| found.is_damage());
+            assert!(
+                damage.any(|found| flipped.is_named_by(found.path())),
+                "with {place} flipped verify names others: {:?}",
+                findings.listed()
+            );
         }
-        Finding::Truth | Finding::OlderRecords | Finding::Torn => assert_eq!(
-            findings.damage(),
-            0,
-            "with {place} flipped the store shows {finding:?}, and verify {:?}",
-            findings.listed()
-        ),
+        Finding::Truth | Finding::OlderRecords | Finding::Torn => {
+            assert_eq!(
+                findings.damage(),
+                0,
+                "with {place} flipped the store shows {finding:?}, and verify {:?}",
+                findings.listed()
+            );
+            assert!(
+                new.all(|found| flipped.is_named_by(found.path())),
+                "with {place} flipped verify names others: {:?}",
+                findings.listed()
+            );
+            // Whatever is read from elsewhere because of the bit is known to be weaker for it.
+            assert!(
+                named || finding != Finding::OlderRecords,
+                "with {place} flipped the store shows {finding:?}, and verify {:?}",
+                findings.listed()
+            );
+        }
     }
 }
 
-/// As [`check_flipped`], without a verification before.
-pub(super) fn look_at_flipped(
-    harness: &mut dyn Harness,
-    world: &World,
-    crashed: bool,
-    place: &str,
-) -> Finding {
+impl Flipped<'_> {
+    /// Whether a path is that of the file. A database and its write-ahead log are one: what is missing in one may be told
+    /// of the other.
+    fn is_named_by(&self, path: Option<&Path>) -> bool {
+        let Some(file) = self.file else { return true };
+        let of = |name: &str| name.strip_suffix("-wal").unwrap_or(name).to_owned();
+        path.is_some_and(|path| of(&path.to_string_lossy()) == of(file))
+    }
+}
+
+fn look_at_flipped(harness: &mut dyn Harness, world: &World, crashed: bool, place: &str) -> Finding {
     let opened = match harness.open() {
         Ok(opened) => opened,
         Err(error) => {

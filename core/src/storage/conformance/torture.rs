@@ -3,7 +3,7 @@
 //! The tests of the suite try a few histories whole. Here a history is a number (its seed), a case of it another, and
 //! each case stands alone: whoever runs them counts what was tried, and replays a failure by its two numbers.
 
-use super::damage::{Finding, check_refusal, look_at_flipped};
+use super::damage::{Finding, Flipped, check_flipped, check_refusal, told_before};
 use super::harness::{Fault, Harness};
 use super::must;
 use super::random::{SCRIPT_STEPS, goes_on, try_to_go_on};
@@ -168,6 +168,7 @@ pub fn flip_bits_of_a_store(
     if crashed {
         medium.crash(rng.random());
     }
+    let before = told_before(&mut *medium);
     let regions = by_kind(medium.regions());
     for case in cases {
         told(case, None);
@@ -180,7 +181,8 @@ pub fn flip_bits_of_a_store(
         let mut copy = medium.fork();
         copy.flip_bit(&region.file, bit);
         let forged = rng.random_bool(0.25) && copy.forge(region);
-        let mut finding = look_at_flipped(&mut *copy, &world, crashed, &place);
+        let flipped = Flipped { place: &place, file: Some(&region.file), before: &before };
+        let mut finding = check_flipped(&mut *copy, &world, crashed, &flipped);
         // What nobody reads may be met when it is written.
         if finding == Finding::Truth
             && let Err(error) = try_to_go_on(&mut *copy, &mut world.clone(), rng)

@@ -9,7 +9,8 @@
 //! 4. Revisions below the compact revision are pruned from the index and dropped from the record store only after a
 //!    flush whose checkpoint knows that compact revision: a replay of the log after a crash never misses a record
 //!    that it needs.
-//!
+//!    It happens in slices; after each the thread rests as long as it worked, and copies no more than 64 MiB a second.
+//!    A flush is never held up by that, and while the medium has no room there is no rest.
 //! 5. What older keys sealed is written anew, if the record store asks for it: first the log, after a flush, so that
 //!    it is little; then the records, in the slices of reclaiming.
 //!
@@ -42,7 +43,11 @@ use std::time::{Duration, Instant};
 /// Keys whose index entries are pruned in one hold of the index lock.
 const PRUNE_KEYS: usize = 512;
 /// Bytes that one slice of reclaiming or rewriting copies.
-const RECLAIM_BYTES: u64 = 8 << 20;
+const RECLAIM_BYTES: u64 = 1 << 20;
+/// No more is copied in a second, so that puts have their share of the disk.
+const RECLAIM_BYTES_PER_S: u64 = 64 << 20;
+/// The longest rest between two slices.
+const REST_MAX: Duration = Duration::from_millis(500);
 /// While a reader holds what is to go, another look is taken so often.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(20);
 /// The log is purged, by way of a flush, once it is this large even if few records wait.
@@ -395,6 +400,28 @@ impl Maintenance {
         Ok(!self.requests.lock().stop)
     }
 
+    /// Rests after a slice of long work that took so long and copied so much, so that whoever else waits for the disk
+    /// has a turn; flushes meanwhile if there is much to flush, and does the jobs that wait. Returns whether to go on.
+    fn rest(&self, state: &Mutex<State>, took: Duration, copied_bytes: u64) -> Result<bool, StorageError> {
+        let share = Duration::from_millis(copied_bytes.saturating_mul(1000) / RECLAIM_BYTES_PER_S);
+        let until = Instant::now() + took.max(share).min(REST_MAX);
+        while self.breathe(state)? {
+            // Whoever wants a look at the records does not wait for the end of it all.
+            let jobs = take(&mut self.requests.lock().jobs);
+            for job in jobs {
+                self.do_job(state, job)?;
+            }
+            let mut requests = self.requests.lock();
+            if !self.values.records().has_room() || Instant::now() >= until {
+                return Ok(!requests.stop);
+            }
+            if !requests.stop && requests.jobs.is_empty() && !take(&mut requests.look) {
+                self.wake.wait_until(&mut requests, until);
+            }
+        }
+        Ok(false)
+    }
+
     /// One flush, as the module describes. Returns the compact revision that is durable now; `None` if there was no
     /// room for it.
     fn flush(&self, state: &Mutex<State>) -> Result<Option<i64>, StorageError> {
@@ -490,9 +517,10 @@ impl Maintenance {
     fn reclaim(&self, state: &Mutex<State>) -> Result<bool, StorageError> {
         let records = self.values.records();
         let ended = loop {
-            match records.reclaim(RECLAIM_BYTES) {
+            let began = Instant::now();
+            let copied_bytes = match records.reclaim(RECLAIM_BYTES) {
                 Ok(progress) if !progress.more => break true,
-                Ok(_) => {}
+                Ok(progress) => progress.copied_bytes,
                 // What frees nothing is not worth the last room; what would is tried again.
                 Err(error) if error.is_no_room() => {
                     let ended = records.has_room();
@@ -500,8 +528,8 @@ impl Maintenance {
                     break ended;
                 }
                 Err(error) => return Err(error),
-            }
-            if !self.breathe(state)? {
+            };
+            if !self.rest(state, began.elapsed(), copied_bytes)? {
                 return Ok(false);
             }
         };
@@ -525,16 +553,22 @@ impl Maintenance {
     fn rewrite_slices(&self, state: &Mutex<State>) -> Result<(), StorageError> {
         let records = self.values.records();
         if let Some(consensus) = self.consensus.get() {
+            let mut began = Instant::now();
             while consensus.rewrite_log(RECLAIM_BYTES)?.more {
-                if !self.breathe(state)? {
+                // Most of what the log still holds goes with a flush, without being copied.
+                self.flush(state)?;
+                if !self.rest(state, began.elapsed(), RECLAIM_BYTES)? {
                     return Ok(());
                 }
+                began = Instant::now();
             }
         }
+        let mut began = Instant::now();
         while records.rewrite(RECLAIM_BYTES)?.more {
-            if !self.breathe(state)? {
+            if !self.rest(state, began.elapsed(), RECLAIM_BYTES)? {
                 return Ok(());
             }
+            began = Instant::now();
         }
         if records.wants_rewrite() {
             // A reader still holds something old: try again a little later.

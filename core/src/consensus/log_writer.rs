@@ -410,7 +410,7 @@ impl Worker {
                     }
                     Job::Purge(up_to) => {
                         self.write(&mut ops, &mut completions, committed);
-                        self.guarded(|log| log.purge(up_to));
+                        self.purge(up_to);
                         let mut durable = self.shared.durable.lock();
                         durable.last = durable.last.max(Some(up_to));
                     }
@@ -477,7 +477,14 @@ impl Worker {
             _ => true,
         });
         if let Some(up_to) = purged {
-            self.guarded(|log| log.purge(up_to));
+            self.purge(up_to);
+        }
+    }
+
+    /// Without room the log stays as it is; the next purge goes at least as far.
+    fn purge(&mut self, up_to: LogId) {
+        if let Some(no_room) = self.guarded(|log| log.purge(up_to)) {
+            tracing::debug!(error = %no_room, "a purge of the log waits for room");
         }
     }
 

@@ -150,6 +150,10 @@ impl Scrubber {
 
     fn have_thread(self: &Arc<Self>) -> Result<(), Error> {
         let mut thread = self.thread.lock();
+        // Looked at under the lock under which `stop` takes the thread: none starts that would not be joined.
+        if self.control.lock().stop {
+            return Err(Error::Stopped);
+        }
         if thread.is_some() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use coffer_core::storage::{
     MemoryLog, MemoryRecords, ReclaimProgress, RecordBlock, Records, RecordsStage, RecordsStats,
     RewriteProgress, SnapshotWriter, StagedRecords, StorageError,
 };
-use coffer_core::watch::WatchRequest;
+use coffer_core::watch::{WatchKind, WatchRequest};
 use coffer_core::{Error, KeyRange, LeaseId, Record, Revision};
 use coffer_runtime::block_on;
 use futures_util::FutureExt;
@@ -238,8 +238,21 @@ fn a_panic_of_the_watch_thread_stops_the_node_and_ends_its_streams() {
     let records = GatedRecords { records, gate: gate().gate, fails: Arc::default(), scans_panic: true };
     let config = NodeConfig { cache_bytes_max: 0, ..NodeConfig::default() };
     let node = Node::open(config, Box::new(log), Arc::new(records)).expect("a node opens");
+    let mut live = node.watch();
+    live.create(WatchRequest::new(KeyRange::single("k"))).expect("a watcher");
     let revision = put(&node, "k", "1");
-    put(&node, "k", "2");
+    let last = put(&node, "k", "2");
+    // Once the second put is delivered, both are history: before, the thread would serve them as they come.
+    in_time("the last event", move || {
+        let mut seen = 0;
+        while seen < last {
+            for response in block_on(live.next()).expect("the stream goes on") {
+                if let WatchKind::Events { events, .. } = response.kind {
+                    seen = events.last().map_or(seen, |event| event.event.record.revision.main);
+                }
+            }
+        }
+    });
     block_on(node.compact(CompactRequest { revision, physical: true })).expect("the records leave memory");
     let (mut waiting, mut past) = (node.watch(), node.watch());
     waiting.create(WatchRequest::new(KeyRange::single("other"))).expect("a watcher");

@@ -189,7 +189,7 @@ impl<M: Medium> UnitRecords<M> {
         let later = units[at + usize::from(done.output.is_some())..].to_vec();
         let swapped = self.swap(units, view.checkpoint, |dead| dead.replaced(done, &later));
         self.remove_refused(swapped, done.output.as_slice())?;
-        self.remove(&done.inputs);
+        done.inputs.iter().for_each(|unit| self.medium.retire(unit));
         let before: u64 = done.inputs.iter().map(|input| input.entry.bytes).sum();
         Ok(before.saturating_sub(done.output.as_ref().map_or(0, |output| output.entry.bytes)))
     }
@@ -228,6 +228,9 @@ impl<M: Medium> UnitRecords<M> {
 
     fn reclaim_slice(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
         let mut writer = self.writer.lock();
+        if self.medium.cut_retired() {
+            return Ok(ReclaimProgress { more: true, ..ReclaimProgress::default() });
+        }
         let job = match writer.job.take() {
             Some(job) => job,
             None => match self.next_job()? {
@@ -243,6 +246,10 @@ impl<M: Medium> UnitRecords<M> {
 
     fn rewrite_slice(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
         let mut writer = self.writer.lock();
+        if self.medium.cut_retired() {
+            let left_bytes = self.outdated_bytes();
+            return Ok(RewriteProgress { left_bytes, more: true, ..RewriteProgress::default() });
+        }
         // What was begun before the keys were replaced would have to be done again.
         if let Some(job) = writer.job.take_if(|job| self.is_outdated(job.sealed())) {
             job.discard(&*self.medium);

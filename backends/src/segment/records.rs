@@ -10,7 +10,9 @@
 //!
 //! # Invariants
 //! - A file is complete, synced and its name durable before the manifest names it.
-//! - A file that was replaced is unlinked at once; readers hold it open until they are done.
+//! - A file that was replaced is unlinked at once; readers hold it open until they are done. If there are none it is cut
+//!   shorter in slices before it is closed: freeing a large file in one go keeps a journaling file system from
+//!   everything else.
 
 use super::directory::{Directory, StoreFile, Suffix, file_name, is_missing};
 use super::log::{LogProgress, SparePool};
@@ -29,7 +31,10 @@ use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+/// So much is written and synced at once: more in one go would hold up the log's syncs.
 const WRITE_BYTES: usize = 1 << 20;
+/// So much of a retired file is cut off at once.
+const CUT_BYTES: u64 = 1 << 20;
 const TRAILER_BYTES: usize = 24;
 const TRAILER_MAGIC: &[u8; 8] = b"CFRSEND1";
 
@@ -42,6 +47,14 @@ pub(super) struct RecordFiles {
     log: Arc<LogProgress>,
     /// The log's files in waiting: a missing one is a lack of room.
     log_files: Option<Arc<SparePool>>,
+    retired: Mutex<Vec<Retired>>,
+}
+
+/// A file that has no name any more.
+struct Retired {
+    file: StoreFile,
+    bytes: u64,
+    readers: Weak<Unit>,
 }
 
 impl RecordFiles {
@@ -52,7 +65,8 @@ impl RecordFiles {
         manifest: Manifest,
         log: Arc<LogProgress>,
     ) -> Self {
-        Self { directory, sealing, manifest: Mutex::new((slots, manifest)), log, log_files: None }
+        let (manifest, retired) = (Mutex::new((slots, manifest)), Mutex::default());
+        Self { directory, sealing, manifest, log, log_files: None, retired }
     }
 
     /// Learns of the other half.
@@ -131,12 +145,39 @@ impl Medium for RecordFiles {
         self.directory.discard(&file_name(id, Suffix::Records));
     }
 
+    fn retire(&self, unit: &Arc<Unit>) {
+        let name = file_name(unit.entry.id, Suffix::Records);
+        // Without a handle the last reader closes it, with all that it takes.
+        let file = self.directory.open_sparing(&name, OpenMode::Write);
+        self.directory.discard(&name);
+        match file {
+            Ok(file) => {
+                let (bytes, readers) = (unit.entry.bytes, Arc::downgrade(unit));
+                self.retired.lock().push(Retired { file, bytes, readers });
+            }
+            Err(error) => tracing::debug!(%error, "a file is given up in one go"),
+        }
+    }
+
+    fn cut_retired(&self) -> bool {
+        let mut retired = self.retired.lock();
+        // What is still read goes with its last reader.
+        retired.retain(|one| one.readers.strong_count() == 0);
+        let Some(one) = retired.last_mut() else { return false };
+        one.bytes = one.bytes.saturating_sub(CUT_BYTES);
+        let cut = one.file.set_len(one.bytes);
+        if cut.is_err() || one.bytes == 0 {
+            retired.pop();
+        }
+        true
+    }
+
     fn give_back(&self) -> Result<ReclaimProgress, StorageError> {
         Ok(ReclaimProgress::default())
     }
 
     fn has_garbage(&self) -> bool {
-        false
+        !self.retired.lock().is_empty()
     }
 
     fn verify(&self, checking: &mut Checking<'_>) -> Result<(), Halt> {
@@ -352,9 +393,14 @@ impl Sink for FileSink {
         append_piece(&mut self.buffer, &self.sealer, &mut self.nonces, place, fill)?;
         let bytes = (self.buffer.len() - start) as u32;
         if self.buffer.len() >= WRITE_BYTES {
-            self.write()?;
+            self.settle()?;
         }
         Ok((offset, bytes))
+    }
+
+    fn settle(&mut self) -> Result<(), StorageError> {
+        self.write()?;
+        self.file.sync()
     }
 
     fn finish(mut self, footer: &[u8]) -> Result<(UnitEntry, Box<dyn Pieces>), StorageError> {
@@ -372,8 +418,7 @@ impl Sink for FileSink {
         trailer[12..16].copy_from_slice(&checksum.to_le_bytes());
         trailer[16..].copy_from_slice(TRAILER_MAGIC);
         self.buffer.extend_from_slice(&trailer);
-        self.write()?;
-        self.file.sync()?;
+        self.settle()?;
         let entry = UnitEntry { id: self.id, bytes: self.written, footer_tag };
         Ok((entry, Box::new(FilePieces { file: self.file, sealer: self.sealer })))
     }

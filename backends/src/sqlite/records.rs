@@ -56,10 +56,10 @@ pub(super) const SCHEMA: [&str; 5] = [
 const NUMBER_BITS: u32 = 24;
 const WRITE_BYTES: usize = 1 << 20;
 /// Bytes of the WAL after which it is copied into the database in the middle of a unit.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
+const CHECKPOINT_BYTES: u64 = 1 << 20;
 /// Rows that one slice of giving back deletes, and pages that it moves.
 const SLICE_ROWS: i64 = 256;
-const SLICE_PAGES: i64 = 512;
+const SLICE_PAGES: i64 = 64;
 
 fn row_id(unit: u64, number: u64) -> u64 {
     assert!(number < 1 << NUMBER_BITS && unit < 1 << (62 - NUMBER_BITS), "ids of rows are of 62 bits");
@@ -383,6 +383,14 @@ impl Medium for RecordRows {
         self.garbage.lock().push((id, readers));
     }
 
+    fn retire(&self, unit: &Arc<Unit>) {
+        self.remove(unit.entry.id, Arc::downgrade(unit));
+    }
+
+    fn cut_retired(&self) -> bool {
+        false
+    }
+
     fn give_back(&self) -> Result<ReclaimProgress, StorageError> {
         if !self.has_garbage() {
             return Ok(ReclaimProgress::default());
@@ -544,9 +552,13 @@ impl Sink for RowSink {
         self.rows_bytes += piece.len();
         self.rows.push((kind, at, piece));
         if self.rows_bytes >= WRITE_BYTES {
-            self.write(None)?;
+            self.settle()?;
         }
         Ok((at, bytes))
+    }
+
+    fn settle(&mut self) -> Result<(), StorageError> {
+        self.write(None)
     }
 
     fn finish(mut self, footer: &[u8]) -> Result<(UnitEntry, Box<dyn Pieces>), StorageError> {

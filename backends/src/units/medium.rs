@@ -30,6 +30,13 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
     /// Gives up a unit that no manifest names. It stays readable as long as `readers` live.
     fn remove(&self, id: u64, readers: Weak<Unit>);
 
+    /// Gives up a unit that another one replaced, as [`remove`](Self::remove) does. Its space may come back in slices
+    /// of [`cut_retired`](Self::cut_retired): that of a large file at once holds up everybody's writes.
+    fn retire(&self, unit: &Arc<Unit>);
+
+    /// Gives back a slice of what is retired. `false` if nothing is.
+    fn cut_retired(&self) -> bool;
+
     /// Gives back some space of what was removed, if that does not happen by itself.
     fn give_back(&self) -> Result<ReclaimProgress, StorageError>;
 

@@ -4,7 +4,7 @@
 //! all others', moving on costs two comparisons and no move.
 
 use super::codec::{Line, take_line};
-use super::unit::Unit;
+use super::unit::{Unit, give_way};
 use crate::format::wire::Reader;
 use coffer_core::revision::{LeaseId, Revision};
 use coffer_core::storage::{DirectoryEntry, StorageError};
@@ -146,6 +146,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn load(&mut self) -> Result<(), StorageError> {
+        give_way();
         let text = self.unit.read_directory_block(self.next_block, &mut self.block)?;
         self.next_block += 1;
         let mut reader = Reader::new(&self.block[text.clone()]);

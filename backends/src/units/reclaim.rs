@@ -11,7 +11,7 @@ use super::codec::Line;
 use super::dead::RevisionSet;
 use super::medium::Medium;
 use super::merge::{find_keys, merge};
-use super::unit::{Sink, Unit, UnitWriter};
+use super::unit::{Sink, Unit, UnitWriter, give_way};
 use crate::seal::SealedFile;
 use coffer_core::revision::Revision;
 use coffer_core::storage::StorageError;
@@ -144,6 +144,8 @@ pub(crate) struct Survey {
     dead: Vec<RevisionSet>,
     /// Dead tombstones that stay, because an older record of their key does.
     kept: RevisionSet,
+    /// Per unit, whether a box holds anything live; empty if nothing can go.
+    live_boxes: Vec<Vec<bool>>,
 }
 
 impl Survey {
@@ -153,7 +155,7 @@ impl Survey {
         inputs: &[Arc<Unit>],
         dead: Vec<RevisionSet>,
     ) -> Result<Self, StorageError> {
-        let mut survey = Self { dead, kept: RevisionSet::default() };
+        let mut survey = Self { dead, kept: RevisionSet::default(), live_boxes: Vec::new() };
         if survey.is_pointless() {
             return Ok(survey);
         }
@@ -163,7 +165,7 @@ impl Survey {
             find_keys(unit, tombstones.keys().map(Vec::as_slice), |key| found.push(key.to_vec()))?;
             for key in found {
                 for (input, revision) in tombstones.remove(&key).unwrap_or_default() {
-                    survey.keep(input, revision);
+                    survey.keep(inputs, input, revision);
                 }
             }
         }
@@ -175,21 +177,36 @@ impl Survey {
         self.dead.iter().all(|dead| dead.len() == 0)
     }
 
-    fn keep(&mut self, input: usize, revision: Revision) {
-        self.dead[input].remove(revision);
-        self.kept.insert(revision);
+    /// Whether anything in a box is to be copied. Known from the directory, not from how much is marked: revisions that
+    /// are not stored may be marked too.
+    fn has_live(&self, input: usize, number: usize) -> bool {
+        self.live_boxes.get(input).and_then(|boxes| boxes.get(number)).is_none_or(|live| *live)
     }
 
-    /// The dead tombstones that no live record of these units lies under, by key.
+    fn keep(&mut self, inputs: &[Arc<Unit>], input: usize, revision: Revision) {
+        self.dead[input].remove(revision);
+        self.kept.insert(revision);
+        self.stays(inputs, input, revision);
+    }
+
+    fn stays(&mut self, inputs: &[Arc<Unit>], input: usize, revision: Revision) {
+        if let Some(number) = inputs[input].box_number(revision) {
+            self.live_boxes[input][number] = true;
+        }
+    }
+
+    /// The dead tombstones that no live record of these units lies under, by key. Notes which boxes hold what is live.
     fn tombstones(&mut self, inputs: &[Arc<Unit>]) -> Result<Tombstones, StorageError> {
         let mut tombstones = Tombstones::new();
         let mut kept = Vec::new();
         let mut key_with_live = Vec::new();
+        self.live_boxes = inputs.iter().map(|unit| vec![false; unit.boxes.len()]).collect();
         merge(inputs, |input, key, line| {
             let revision = line.entry.revision;
             if !self.dead[input].contains(revision) {
                 key_with_live.clear();
                 key_with_live.extend_from_slice(key);
+                self.stays(inputs, input, revision);
             } else if line.entry.tombstone && key_with_live == key {
                 kept.push((input, revision));
             } else if line.entry.tombstone {
@@ -197,7 +214,7 @@ impl Survey {
             }
             ControlFlow::Continue(())
         })?;
-        kept.into_iter().for_each(|(input, revision)| self.keep(input, revision));
+        kept.into_iter().for_each(|(input, revision)| self.keep(inputs, input, revision));
         Ok(tombstones)
     }
 }
@@ -275,23 +292,29 @@ impl<S: Sink> Job<S> {
         self.writer.sealed()
     }
 
-    /// Copies about `bytes_max` bytes of live records. Returns how many, and whether all are copied.
+    /// Reads about `bytes_max` bytes and copies the live records in them. Boxes of which nothing is live are not read.
+    /// Returns how many bytes it copied, and whether all are copied.
     pub(crate) fn copy(&mut self, bytes_max: u64) -> Result<(u64, bool), StorageError> {
-        let mut copied = 0;
+        let (mut read, mut copied) = (0, 0);
         while let Some(unit) = self.inputs.get(self.input) {
-            if self.number == unit.boxes.len() {
+            let Some(next) = unit.boxes.get(self.number) else {
                 self.input += 1;
                 self.number = 0;
                 continue;
-            }
-            if copied >= bytes_max.max(1) {
-                return Ok((copied, false));
-            }
-            let dead = &self.survey.dead[self.input];
-            for record in &unit.read_box(self.number)?.records {
-                if !dead.contains(record.revision) {
-                    self.writer.push(record)?;
-                    copied += record.payload_bytes() as u64 + 1;
+            };
+            if self.survey.has_live(self.input, self.number) {
+                if read >= bytes_max.max(1) {
+                    self.writer.settle()?;
+                    return Ok((copied, false));
+                }
+                read += u64::from(next.bytes);
+                give_way();
+                let dead = &self.survey.dead[self.input];
+                for record in &unit.read_box(self.number)?.records {
+                    if !dead.contains(record.revision) {
+                        self.writer.push(record)?;
+                        copied += record.payload_bytes() as u64 + 1;
+                    }
                 }
             }
             self.number += 1;

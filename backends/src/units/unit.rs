@@ -68,6 +68,9 @@ pub(crate) trait Sink {
     fn put(&mut self, kind: u8, number: u64, fill: &dyn Fn(&mut Vec<u8>))
     -> Result<(u64, u32), StorageError>;
 
+    /// Has the medium take what was stored so far, so that little is left to do at the end.
+    fn settle(&mut self) -> Result<(), StorageError>;
+
     /// Stores the footer and makes all of the unit durable.
     fn finish(self, footer: &[u8]) -> Result<(UnitEntry, Box<dyn Pieces>), StorageError>;
 }
@@ -194,6 +197,12 @@ impl Unit {
     }
 }
 
+/// Between two pieces, background work lets others have the processor first: what it does at one stretch is long for a
+/// put that waits for it.
+pub(crate) fn give_way() {
+    std::thread::yield_now();
+}
+
 struct Footer {
     records: u64,
     last: Revision,
@@ -263,6 +272,11 @@ impl<S: Sink> UnitWriter<S> {
         self.sink.id()
     }
 
+    /// Has the medium take the pieces that are complete.
+    pub(crate) fn settle(&mut self) -> Result<(), StorageError> {
+        self.sink.settle()
+    }
+
     /// How the unit is sealed.
     pub(crate) fn sealed(&self) -> &SealedFile {
         self.sink.sealed()
@@ -303,6 +317,7 @@ impl<S: Sink> UnitWriter<S> {
         if self.pending_records == 0 {
             return Ok(());
         }
+        give_way();
         let (records, pending) = (self.pending_records, &self.pending);
         let (offset, bytes) = self.sink.put(BOX_PIECE, self.boxes.len() as u64, &|out| {
             put_number(out, records.into());
@@ -340,6 +355,7 @@ impl<S: Sink> UnitWriter<S> {
         if self.lines_count == 0 {
             return Ok(());
         }
+        give_way();
         let (count, lines) = (self.lines_count, &self.lines);
         let (offset, bytes) = self.sink.put(DIRECTORY_PIECE, self.blocks.len() as u64, &|out| {
             put_number(out, count);

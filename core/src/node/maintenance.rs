@@ -9,7 +9,7 @@
 //! 4. Revisions below the compact revision are pruned from the index and dropped from the record store only after a
 //!    flush whose checkpoint knows that compact revision: a replay of the log after a crash never misses a record
 //!    that it needs.
-//!    It happens in slices; after each the thread rests as long as it worked, and copies no more than 64 MiB a second.
+//!    It happens in slices; after each the thread rests as long as it worked, and copies no more than 16 MiB a second.
 //!    A flush is never held up by that, and while the medium has no room there is no rest.
 //! 5. What older keys sealed is written anew, if the record store asks for it: first the log, after a flush, so that
 //!    it is little; then the records, in the slices of reclaiming.
@@ -41,11 +41,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Keys whose index entries are pruned in one hold of the index lock.
-const PRUNE_KEYS: usize = 512;
+const PRUNE_KEYS: usize = 64;
+/// Dead revisions are handed to the record store in such crowds.
+const DROP_REVISIONS: usize = 8192;
 /// Bytes that one slice of reclaiming or rewriting copies.
-const RECLAIM_BYTES: u64 = 1 << 20;
+const RECLAIM_BYTES: u64 = 256 << 10;
 /// No more is copied in a second, so that puts have their share of the disk.
-const RECLAIM_BYTES_PER_S: u64 = 64 << 20;
+const RECLAIM_BYTES_PER_S: u64 = 16 << 20;
 /// The longest rest between two slices.
 const REST_MAX: Duration = Duration::from_millis(500);
 /// While a reader holds what is to go, another look is taken so often.
@@ -586,13 +588,14 @@ impl Maintenance {
         let mut from = Some(bytes::Bytes::new());
         let mut dead = Vec::new();
         while let Some(start) = from {
+            let began = Instant::now();
             from = self.reader.prune(&start, PRUNE_KEYS, limit, &mut dead);
-            if dead.len() >= PRUNE_KEYS * 16 || from.is_none() {
+            if dead.len() >= DROP_REVISIONS || from.is_none() {
                 self.counters.records_compacted.add(dead.len() as u64);
                 self.values.records().drop_revisions(&dead);
                 dead.clear();
             }
-            if !self.breathe(state)? {
+            if !self.rest(state, began.elapsed(), 0)? {
                 self.values.records().drop_revisions(&dead);
                 return Ok(false);
             }

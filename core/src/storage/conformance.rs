@@ -31,7 +31,7 @@ pub use contents::{
     small_flushes_are_joined, walks_stop_no_writer,
 };
 pub use damage::{damage_after_a_crash_is_never_served, damage_is_never_served};
-pub use deletions::deleted_keys_never_return;
+pub use deletions::{deleted_keys_never_return, marks_of_nothing_cost_nothing};
 pub use harness::{Fault, Harness, LogIo, Opened};
 pub use logs::{
     a_fresh_store_is_empty, a_group_is_one_write_and_one_sync, a_hard_state_alone_is_durable,
@@ -104,6 +104,7 @@ macro_rules! conformance_tests {
             small_flushes_are_joined
             reclaim_gives_space_back
             deleted_keys_never_return
+            marks_of_nothing_cost_nothing
             records_are_read_while_they_are_reclaimed
             checkpoints_of_any_size_are_kept
             walks_stop_no_writer

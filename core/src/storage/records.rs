@@ -209,7 +209,7 @@ pub trait Records: Send + Sync + 'static {
     fn drop_revisions(&self, dead: &[Revision]);
 
     /// Rewrites or removes some of what is mostly dead, and merges what is small: one slice of background work that
-    /// copies at most about `copy_bytes_max`.
+    /// reads and copies at most about `copy_bytes_max`.
     ///
     /// A dead tombstone stays as long as an older record of its key is on the medium: without it a restart, which
     /// knows nothing of what was dropped, would find the key alive. (Of other dead records any may go first: the

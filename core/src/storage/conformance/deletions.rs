@@ -7,6 +7,7 @@ use super::{Make, generate, must};
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use bytes::Bytes;
+use rand::RngExt;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -48,6 +49,43 @@ pub fn deleted_keys_never_return(make: Make<'_>, config: &SuiteConfig) {
             must("directory", walk);
             for key in &keys {
                 assert_ne!(newest.get(&key[..]), Some(&false), "a deleted key came back");
+            }
+            rig.crash();
+        }
+    });
+}
+
+/// Marks of revisions that are not stored (a restart may repeat them) take nothing with them, however many they are:
+/// what lives beside them stays, though nearly everything seems dead.
+pub fn marks_of_nothing_cost_nothing(make: Make<'_>, config: &SuiteConfig) {
+    config.each_case(8, |rng| {
+        let mut rig = Rig::new(make, rng);
+        let mut main = 1;
+        let records: Vec<Record> = (0..600)
+            .map(|number| {
+                main += rng.random_range(1..4);
+                let key = format!("key/{number:03}").into();
+                generate::put(Revision::first(main), key, generate::bytes(rng, 300), 1, LeaseId::NONE)
+            })
+            .collect();
+        let live: Vec<Record> = records.iter().filter(|_| rng.random_ratio(1, 3)).cloned().collect();
+        let is_live = |revision: Revision| live.iter().any(|record| record.revision == revision);
+        let mut marks: Vec<Revision> = (1..=main)
+            .flat_map(|main| (0..3).map(move |sub| Revision { main, sub }))
+            .filter(|revision| !is_live(*revision))
+            .collect();
+        rig.flush(records.clone());
+        rig.take(Step::Drop(
+            records.iter().map(|record| record.revision).filter(|at| !is_live(*at)).collect(),
+        ));
+        for _ in 0..2 {
+            rig.records().drop_revisions(&marks);
+            marks.reverse();
+            rig.reclaim_all();
+            for record in &live {
+                let block = must("read", rig.records().read(record.revision));
+                let found = block.as_ref().and_then(|block| block.get(record.revision));
+                assert_eq!(found, Some(record), "a live record went with what was marked beside it");
             }
             rig.crash();
         }

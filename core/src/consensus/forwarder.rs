@@ -168,13 +168,24 @@ impl Forwarder {
         }
     }
 
-    /// Has the leader change the membership. Tried once: whoever asks knows what to do about a failure.
+    /// Has the leader change the membership. Asked once, as soon as there is a leader: whoever asks knows what to do
+    /// about a failure.
     pub(super) async fn change(&self, change: MemberChange) -> Result<(), MemberError> {
-        match self.leader() {
-            None => Err(MemberError::NoLeader),
-            Some(Leader::This) => self.change_here(change).await,
-            Some(Leader::Other(_, caller)) => {
-                caller.change(change, self.patience).await.unwrap_or(Err(MemberError::Unknown))
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let changed = self.changed.listen();
+            match self.leader() {
+                Some(Leader::This) => return self.change_here(change).await,
+                Some(Leader::Other(_, caller)) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    return caller.change(change, left).await.unwrap_or(Err(MemberError::Unknown));
+                }
+                None if self.health.stopped().is_some() => return Err(MemberError::NoLeader),
+                None => {}
+            }
+            let _ = timeout_at(deadline.min(Instant::now() + RETRY_INTERVAL), changed).await;
+            if Instant::now() >= deadline {
+                return Err(MemberError::NoLeader);
             }
         }
     }

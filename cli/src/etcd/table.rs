@@ -216,7 +216,7 @@ static FEATURES: [Flag; 9] = [
     flag(Features, 6, "corrupt-check-time", Duration, "0s", Idle, ONE_MEMBER),
     flag(Features, 6, "compact-hash-check-time", Duration, "1m0s", Idle, ONE_MEMBER),
     flag(Features, 6, "compaction-batch-limit", Int64, "1000", Idle, "compaction works in slices of its own size"),
-    flag(Features, 6, "compaction-sleep-interval", Duration, "0s", Idle, "compaction runs beside requests, without pauses"),
+    flag(Features, 6, "compaction-sleep-interval", Duration, "0s", Idle, "compaction runs beside requests and rests between its slices"),
     flag(Features, 6, "watch-progress-notify-interval", Duration, "10m0s", Used,
         "how often an idle watch that asked for it is told of progress; at least 100ms"),
     flag(Features, 6, "warning-apply-duration", Duration, "100ms", Idle, "applying a request reads no disk"),

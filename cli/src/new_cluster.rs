@@ -51,6 +51,7 @@ impl NewClusterFlags {
                 (name, own) => Wanted::Alone(MemberInfo {
                     name: name.unwrap_or_else(|| NAME.into()),
                     peer_urls: own.unwrap_or_default(),
+                    ..MemberInfo::default()
                 }),
             });
         };
@@ -129,8 +130,13 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_default() {
         let urls = |urls: &[&str]| urls.iter().map(|url| String::from(*url)).collect::<Vec<_>>();
-        let alone =
-            |name: &str, peers| Ok(Wanted::Alone(MemberInfo { name: name.into(), peer_urls: urls(peers) }));
+        let alone = |name: &str, peers| {
+            Ok(Wanted::Alone(MemberInfo {
+                name: name.into(),
+                peer_urls: urls(peers),
+                ..MemberInfo::default()
+            }))
+        };
         assert_eq!(resolve("", "", ""), Ok(Wanted::Nobody));
         assert_eq!(resolve("m", "", ""), alone("m", &[]));
         assert_eq!(

@@ -67,6 +67,7 @@ use counts::Counts;
 use event_listener::Event;
 use forwarder::Forwarder;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use health::Health;
 use leadership::Leadership;
 use log_store::LogStore;
@@ -237,6 +238,9 @@ pub(crate) fn members_of(membership: Bytes) -> Result<Vec<(Member, bool)>, Malfo
 /// Told the outcome of a proposal, once. Runs on the apply or raft thread: must return soon, must not call `shutdown`.
 pub type ProposeDone = Box<dyn FnOnce(Result<(), ProposeError>) + Send>;
 
+/// Answers a question that only the machine of the leader can; `None` if this member does not lead. Must not block.
+pub type Answerer = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
+
 /// A look at where consensus stands.
 #[derive(Clone, Debug)]
 pub struct ConsensusStatus {
@@ -329,6 +333,10 @@ impl Consensus {
         let writer =
             LogWriter::start(log, applied, cache, unapplied, health.clone()).map_err(Error::no_thread)?;
         let writer = Arc::new(writer);
+        if let Some(applied) = applied.filter(|applied| Some(*applied) > state.last) {
+            // A snapshot was installed, and its purge was lost.
+            writer.purge(applied);
+        }
         let staging = machine.staging();
         let applier = Applier::start(machine, writer.clone(), leadership.clone(), health.clone());
         let applier = Arc::new(applier.map_err(Error::no_thread)?);
@@ -353,6 +361,7 @@ impl Consensus {
             health: health.clone(),
             peers,
             callers: Mutex::default(),
+            answerer: Mutex::default(),
             changed: Event::new(),
             patience: config.patience,
             attempt: config.election_timeout * 2,
@@ -451,6 +460,20 @@ impl Consensus {
         }
     }
 
+    /// The answer of the leader's machine to a question, wherever the leader is. It may be asked more than once.
+    ///
+    /// # Errors
+    /// No leader that answers; consensus has stopped.
+    pub async fn ask_leader(&self, question: Bytes) -> Result<Bytes, Error> {
+        let forwarder = self.forwarder.clone();
+        self.on_raft(async move { forwarder.ask(question).await }).await?
+    }
+
+    /// From now on `answerer` answers what members ask of the leader's machine, while this one leads.
+    pub fn on_question(&self, answerer: Answerer) {
+        *self.forwarder.answerer.lock() = Some(answerer);
+    }
+
     /// Who belongs to the cluster, as far as this member knows: the newest membership, committed or not.
     pub fn membership(&self) -> Membership {
         self.forwarder.membership()
@@ -487,6 +510,11 @@ impl Consensus {
     /// The newest term that this member knows of.
     pub fn term(&self) -> u64 {
         self.leadership.leads().unwrap_or_else(|| self.log.state().hard_state.term)
+    }
+
+    /// Whether this member alone decides.
+    pub fn is_sole_voter(&self) -> bool {
+        self.leadership.is_sole_voter()
     }
 
     /// The leader that this member knows of.
@@ -590,6 +618,9 @@ impl Consensus {
         self.health.stop();
         self.leadership.elected(None);
         self.leadership.forget_listeners();
+        // It may hold what owns us.
+        let answerer = self.forwarder.answerer.lock().take();
+        drop(answerer);
         self.executor.shutdown();
         self.applier.shutdown();
         self.log.shutdown();
@@ -729,7 +760,8 @@ impl Drop for Permit {
     }
 }
 
-/// Checks that the log continues what the machine holds.
+/// Checks that the log continues what the machine holds. The machine may be ahead, where a snapshot was installed and the
+/// power went before the log was purged: whoever installs a snapshot has saved its leader's term in the log before.
 fn check_continuity(log: &dyn Log, applied: Option<LogId>) -> Result<(), Error> {
     let state = log.state();
     let place = |id: Option<LogId>| match id {
@@ -743,7 +775,7 @@ fn check_continuity(log: &dyn Log, applied: Option<LogId>) -> Result<(), Error> 
             place(applied)
         )));
     }
-    if applied > state.last {
+    if applied > state.last && applied.is_some_and(|applied| applied.term > state.hard_state.term) {
         return Err(Error::Corrupt(format!(
             "the log ends at {}, but the records hold {}: log entries are missing",
             place(state.last),

@@ -22,10 +22,13 @@ mod config;
 mod counters;
 mod failure;
 mod history;
+mod leader_calls;
 pub mod lease_clock;
 mod leases;
 mod machine;
 mod maintenance;
+mod member_snapshot;
+mod members;
 mod opening;
 mod pages;
 mod proposals;
@@ -49,7 +52,8 @@ pub use scrub::{SCRUB_RATE_BYTES, ScrubCounts, ScrubState, ScrubStatus};
 pub use snapshot_file::SnapshotFile;
 pub use snapshot_view::SnapshotView;
 
-use crate::consensus::{Consensus, ConsensusConfig};
+use crate::consensus::peers::{NoPeers, Peers};
+use crate::consensus::{Consensus, ConsensusConfig, MemberChange, MemberError, Membership};
 use crate::error::Error;
 use crate::key_range::KeyRange;
 use crate::member::Member;
@@ -64,6 +68,7 @@ use counters::Counters;
 use failure::Failure;
 use futures_channel::oneshot;
 use history::NodeHistory;
+use leader_calls::Question;
 use leases::LeaseKeeper;
 use machine::StateMachine;
 use maintenance::Maintenance;
@@ -73,8 +78,11 @@ use quota::Quota;
 use scrub::Scrubber;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use values::ValueStore;
+
+/// Time between two looks at who leads while the lead is handed over.
+const TRANSFER_INTERVAL: Duration = Duration::from_millis(10);
 
 /// One member of a store. Cheap to clone; every clone is the same node, which stops with the last of them.
 #[derive(Clone, Debug)]
@@ -103,17 +111,42 @@ struct Inner {
 }
 
 impl Node {
-    /// Opens a member over its log and records: rebuilds the index from the key directory, replays the log from the
-    /// records' checkpoint, and starts the threads. A fresh store founds a cluster of this one member.
+    /// Opens a member that is alone over its log and records: rebuilds the index from the key directory, replays the log
+    /// from the records' checkpoint, and starts the threads. A fresh store founds a cluster of this one member.
     ///
     /// # Errors
     /// [`Error::Corrupt`] or [`Error::Fatal`] if what is stored cannot be read; [`Error::Open`] if the store belongs to a
-    /// cluster of several members, which this version cannot serve, if the boot number is not above all earlier ones of
-    /// this member, or if the system has no thread to give.
-    pub fn open(config: NodeConfig, mut log: Box<dyn Log>, records: Arc<dyn Records>) -> Result<Node, Error> {
+    /// cluster of several members, if the boot number is not above all earlier ones of this member, or if the system has
+    /// no thread to give.
+    pub fn open(config: NodeConfig, log: Box<dyn Log>, records: Arc<dyn Records>) -> Result<Node, Error> {
+        Self::open_with(config, log, records, None)
+    }
+
+    /// As [`open`](Self::open), with a way to other members. A fresh store does as [`NodeConfig::founding`] says. Returns
+    /// before there is a leader, unless this member decides alone.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), except that there may be other members.
+    pub fn open_among(
+        config: NodeConfig,
+        log: Box<dyn Log>,
+        records: Arc<dyn Records>,
+        peers: Arc<dyn Peers>,
+    ) -> Result<Node, Error> {
+        Self::open_with(config, log, records, Some(peers))
+    }
+
+    fn open_with(
+        config: NodeConfig,
+        mut log: Box<dyn Log>,
+        records: Arc<dyn Records>,
+        peers: Option<Arc<dyn Peers>>,
+    ) -> Result<Node, Error> {
         opening::join_log_and_records(log.as_mut(), records.as_ref())?;
         let state = opening::load_state(records.as_ref())?;
-        opening::check_members(&config, &state)?;
+        if peers.is_none() {
+            opening::check_members(&config, &state)?;
+        }
         opening::check_boot(&config, &state, log.as_ref())?;
         let reader = state.reader();
         let state = Arc::new(Mutex::new(state));
@@ -176,6 +209,7 @@ impl Node {
             leases: Arc::clone(&leases),
             maintenance: Arc::clone(&maintenance),
             counters: Arc::clone(&counters),
+            failure: Arc::clone(&failure),
             unflushed_bytes_hard: config.unflushed_bytes_hard(),
         };
         let scrubber = Scrubber::new(
@@ -185,7 +219,8 @@ impl Node {
             config.scrub_interval,
             config.scrub_rate_bytes,
         );
-        let started = Consensus::start(consensus_config(&config), log, Box::new(machine));
+        let peers = peers.unwrap_or_else(|| Arc::new(NoPeers));
+        let started = Consensus::start_among(consensus_config(&config), log, Box::new(machine), peers);
         let consensus = match started {
             Ok(consensus) => Arc::new(consensus),
             Err(error) => {
@@ -321,15 +356,13 @@ impl Node {
         Ok(LeaseRevokeResponse { header })
     }
 
-    /// Renews a lease. An unknown lease is no error: its TTL is 0.
+    /// Renews a lease, which the leader's clock counts, at any member. An unknown lease is no error: its TTL is 0.
     ///
     /// # Errors
-    /// [`Error::NotLeader`], [`Error::NoLeader`]; unknown outcomes while a checkpoint is cleared.
+    /// [`Error::NoLeader`]; unknown outcomes while a checkpoint is cleared; [`Error::Unavailable`] with what the leader
+    /// failed with.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<LeaseKeepAliveResponse, Error> {
-        // The barrier confirms the leader before the clock moves, and again nothing later is needed: the renewal is
-        // an act of this clock alone.
-        self.read_barrier(false).await?;
-        let ttl_s = self.inner.leases.renew(id).await?;
+        let ttl_s = self.ask_leader(Question::KeepAlive(id)).await?;
         self.inner.counters.leases_renewed.add(u64::from(ttl_s > 0));
         Ok(LeaseKeepAliveResponse { header: self.header(), id, ttl_s })
     }
@@ -337,7 +370,7 @@ impl Node {
     /// The rest of a lease's life. An unknown lease is no error: its TTL is -1.
     ///
     /// # Errors
-    /// [`Error::NotLeader`], [`Error::NoLeader`].
+    /// [`Error::NoLeader`]; [`Error::Unavailable`].
     pub async fn lease_time_to_live(
         &self,
         request: LeaseTimeToLiveRequest,
@@ -352,7 +385,7 @@ impl Node {
                 ..LeaseTimeToLiveResponse::default()
             });
         };
-        let ttl_s = self.inner.leases.remaining_s(id)?.unwrap_or(-1);
+        let ttl_s = self.ask_leader(Question::TimeToLive(id)).await?;
         let keys = if request.keys { self.inner.reader.lease_keys(id) } else { Vec::new() };
         Ok(LeaseTimeToLiveResponse { header, id, ttl_s, granted_ttl_s: lease.ttl_s, keys })
     }
@@ -442,6 +475,51 @@ impl Node {
     /// [`Error::Corrupt`] if what is stored of them cannot be read.
     pub fn members(&self) -> Result<Vec<(Member, bool)>, Error> {
         opening::members(&self.inner.state.lock())
+    }
+
+    /// What a transport hands what other members say to.
+    pub fn consensus(&self) -> &Arc<Consensus> {
+        &self.inner.consensus
+    }
+
+    /// Who belongs to the cluster and who votes, as far as this member knows: the newest membership, committed or not.
+    pub fn membership(&self) -> Membership {
+        self.inner.consensus.membership()
+    }
+
+    /// Changes the membership, through the leader if that is another member. Ends when it is applied there.
+    ///
+    /// # Errors
+    /// Why it was not changed, or that this is unknown.
+    pub async fn change_members(&self, change: MemberChange) -> Result<(), MemberError> {
+        self.inner.consensus.change(change).await
+    }
+
+    /// Hands the lead over to `member`, a voter; ends once it leads. This member must lead.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`]; [`Error::InvalidArgument`] for one that has no vote; [`Error::Timeout`] if it does not lead
+    /// within the time of an election.
+    pub async fn move_leader(&self, member: u64) -> Result<(), Error> {
+        let (consensus, own) = (&self.inner.consensus, self.inner.config.member_id);
+        self.inner.failure.check()?;
+        if consensus.leader() != Some(own) {
+            return Err(Error::NotLeader);
+        }
+        if !consensus.membership().is_voter(member) {
+            return Err(Error::InvalidArgument(format!("member {member:x} has no vote")));
+        }
+        let deadline = Instant::now() + self.inner.config.election_timeout * 3;
+        if member != own {
+            consensus.transfer_leader(member).await?;
+        }
+        while consensus.leader() != Some(member) {
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout);
+            }
+            coffer_runtime::sleep(TRANSFER_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Whether this member has no vote.
@@ -567,7 +645,8 @@ impl Node {
     /// The error of a write that was applied, but whose answer can not be read.
     fn written(&self, error: Error) -> Error {
         match self.inner.fault(error) {
-            Error::Corrupt(_) => Error::OutcomeUnknown,
+            // Or a snapshot of another member took away what the answer refers to.
+            Error::Corrupt(_) | Error::Compacted { .. } => Error::OutcomeUnknown,
             Error::AnswerTooLarge | Error::TxnTooLarge => Error::DoneAnswerTooLarge,
             other => other,
         }
@@ -610,6 +689,8 @@ impl Inner {
         }));
         let leases = Arc::clone(&self.leases);
         self.consensus.on_leadership(Box::new(move |term| leases.leadership(term)));
+        let consensus = Arc::downgrade(&self.consensus);
+        self.consensus.on_question(leader_calls::answerer(Arc::clone(&self.leases), consensus));
         self.proposals.connect(Arc::clone(&self.consensus));
         self.maintenance.start(Arc::clone(&self.state), Arc::clone(&self.consensus))?;
         self.leases.start(Arc::clone(&self.failure))?;
@@ -676,6 +757,7 @@ fn hash_content(
         hasher.write(record, is_kept);
         ControlFlow::Continue(())
     })?;
+    values.check_not_replaced(compact_revision)?;
     if stopped { Err(Error::Stopped) } else { Ok((hasher.finish(), compact_revision, at)) }
 }
 
@@ -692,6 +774,8 @@ fn consensus_config(config: &NodeConfig) -> ConsensusConfig {
         node_id: config.member_id,
         heartbeat_interval: config.heartbeat_interval,
         election_timeout: config.election_timeout,
+        patience: config.patience,
+        founding: config.founding.clone(),
         ..ConsensusConfig::default()
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::hidden::Hidden;
 use crate::key_range::KeyRange;
+use crate::member::Member;
 use crate::record::KeyValue;
 use crate::revision::LeaseId;
 use bytes::Bytes;
@@ -411,6 +412,53 @@ pub struct AlarmResponse {
     pub header: Header,
     /// Those asked for; the one that is raised now; or the one that was cleared.
     pub alarms: Vec<Alarm>,
+}
+
+/// A change of who belongs to the cluster, or who leads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberRequest {
+    /// Adds a member. One that is to vote begins as a learner, and gets its vote once it has the log.
+    Add {
+        /// Where other members will reach it.
+        peer_urls: Vec<String>,
+        /// Whether it is to stay a learner.
+        learner: bool,
+    },
+    /// Gives a learner a vote.
+    Promote {
+        /// Its id.
+        id: u64,
+    },
+    /// Removes a member.
+    Remove {
+        /// Its id.
+        id: u64,
+    },
+    /// Changes where other members reach a member.
+    Update {
+        /// Its id.
+        id: u64,
+        /// Where they reach it from now on.
+        peer_urls: Vec<String>,
+    },
+    /// Hands the lead over; this member must lead.
+    MoveLeader {
+        /// To whom.
+        id: u64,
+    },
+}
+
+/// Who belongs to the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MembersResponse {
+    /// Who answers and when.
+    pub header: Header,
+    /// The members, ascending by id, each with whether it has a vote.
+    pub members: Vec<(Member, bool)>,
+    /// Who leads; 0 if nobody is known to.
+    pub leader: u64,
+    /// The id of the member that was added; 0 if none was.
+    pub added: u64,
 }
 
 /// A member's view of itself.

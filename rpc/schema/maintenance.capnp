@@ -17,7 +17,53 @@ interface SnapshotStream {
 
 interface Cluster {
   info @0 () -> ClusterInfo;
+  list @1 MemberListRequest -> MembersResult;
+  change @2 MemberRequest -> MembersResult;
 }
+
+struct MemberListRequest {
+  linearizable @0 :Bool;
+  deadlineMs @1 :UInt32;
+}
+
+struct MemberRequest {
+  union {
+    add @0 :AddMember;
+    promote @1 :UInt64;
+    remove @2 :UInt64;
+    update @3 :UpdateMember;
+    moveLeader @4 :UInt64;
+  }
+  deadlineMs @5 :UInt32;
+
+  struct AddMember {
+    peerUrls @0 :List(Text);
+    learner @1 :Bool;
+  }
+
+  struct UpdateMember {
+    id @0 :UInt64;
+    peerUrls @1 :List(Text);
+  }
+}
+
+struct MembersResponse {
+  header @0 :Types.Header;
+  members @1 :List(Member);
+  leader @2 :UInt64;
+  added @3 :UInt64;
+
+  struct Member {
+    id @0 :UInt64;
+    name @1 :Text;
+    peerUrls @2 :List(Text);
+    clientUrls @3 :List(Text);
+    votes @4 :Bool;
+    wantsVote @5 :Bool;
+  }
+}
+
+struct MembersResult { union { ok @0 :MembersResponse; err @1 :Types.Error; } }
 
 struct StatusRequest { deadlineMs @0 :UInt32; }
 

@@ -5,6 +5,19 @@
 
 interface PeerGate {
   hello @0 Hello -> HelloAnswer;
+  roster @1 () -> Roster;
+  # For somebody who belongs to no cluster yet.
+}
+
+struct Roster {
+  clusterId @0 :UInt64;
+  members @1 :List(Member);
+  # Empty while the cluster is not founded.
+
+  struct Member {
+    id @0 :UInt64;
+    description @1 :Data;
+  }
 }
 
 struct Hello {
@@ -69,6 +82,8 @@ interface Peer extends(Pinger) {
   readIndex @4 () -> IndexAnswer;
   propose @5 (payload :Data) -> IndexAnswer;
   change @6 MemberChange -> ChangeAnswer;
+  ask @7 (question :Data) -> (known :Bool, answer :Data);
+  # What only the leader's state machine knows, in its own encoding. Not known: this member does not lead.
 }
 
 struct LogId {

@@ -191,6 +191,16 @@ impl Client {
         self.call(Kind::Read, call::status).await
     }
 
+    /// Who belongs to the cluster: as of now if `linearizable`, else as the member that answers knows it.
+    pub async fn member_list(&self, linearizable: bool) -> Result<MembersResponse, Error> {
+        self.call(Kind::Read, move |to, ms| call::member_list(to, linearizable, ms)).await
+    }
+
+    /// Changes who belongs to the cluster, or who leads it.
+    pub async fn member_change(&self, request: MemberRequest) -> Result<MembersResponse, Error> {
+        self.change(0, move |to, ms| call::member_change(to, &request, ms)).await
+    }
+
     /// Begins a snapshot file of everything that the member that answers holds now, sealed as its store is. Dropping it
     /// stops the server.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {

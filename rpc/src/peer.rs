@@ -5,6 +5,7 @@
 //! ```
 //!
 //! One thread of a node holds all its peer connections, both ways: a message costs a wake of that thread and one write.
+//! `roster` asks a member before there is a cluster to belong to.
 //! Files: `lane` is the sending end on the raft thread, `connection` a socket to a member with its hello, `window` the
 //! pipelined entries, `service` the receiving end, `identity` what a hello is checked for.
 //!
@@ -17,10 +18,12 @@
 mod connection;
 mod identity;
 mod lane;
+mod roster;
 mod service;
 mod window;
 
 pub use identity::{Identity, Refusal};
+pub use roster::{Roster, ask_roster};
 
 use crate::net::{Budget, Limits};
 use crate::ticker::Ticker;
@@ -39,6 +42,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Where a member listens, from its description in the membership. The first that can be reached is used.
@@ -98,11 +102,14 @@ struct Thread {
     budget: Budget,
     connections: Connections,
     service: Service,
+    /// Another member has said that this one was removed.
+    removed: Arc<AtomicBool>,
 }
 
 /// The peers' thread of one node. It ends when this is dropped.
 pub struct PeerNetwork {
     jobs: Sender<Job>,
+    removed: Arc<AtomicBool>,
     thread: Mutex<Option<LocalThread<()>>>,
 }
 
@@ -113,6 +120,8 @@ impl PeerNetwork {
     /// The system refused a thread.
     pub fn start(config: PeerConfig) -> io::Result<Self> {
         let (jobs, queue) = async_channel::unbounded::<Job>();
+        let removed = Arc::new(AtomicBool::new(false));
+        let told = removed.clone();
         let main = move || async move {
             let ticker = Ticker::default();
             spawn(ticker.clone().run());
@@ -123,6 +132,7 @@ impl PeerNetwork {
                 ticker,
                 budget: Budget::new(usize::MAX),
                 connections: Connections::default(),
+                removed: told,
             });
             while let Ok(job) = queue.recv().await {
                 spawn(job(&thread));
@@ -131,7 +141,7 @@ impl PeerNetwork {
             thread.service.close();
         };
         let thread = coffer_runtime::local::run("coffer-peers", main)?;
-        Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs, removed, thread: Mutex::new(Some(thread)) })
     }
 
     /// The way to the other members, for consensus.
@@ -156,6 +166,11 @@ impl PeerNetwork {
             thread.service.removed(&members);
             Box::pin(std::future::ready(()))
         });
+    }
+
+    /// Whether another member has refused this one because it was removed.
+    pub fn was_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 
     fn run(&self, job: impl FnOnce(&Rc<Thread>) -> LocalBoxFuture<'static, ()> + Send + 'static) {

@@ -54,7 +54,7 @@ impl NewCluster {
             if urls.is_empty() {
                 return refuse(format!("member {name} has no peer URL"));
             }
-            let info = MemberInfo { name: name.clone(), peer_urls: urls.clone() };
+            let info = MemberInfo { name: name.clone(), peer_urls: urls.clone(), ..MemberInfo::default() };
             known.push(Member { id: member_id(token, urls), info });
         }
         known.sort_by_key(|member| member.id);
@@ -72,6 +72,12 @@ impl NewCluster {
     /// Its members, ascending by id.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// The member whose view this is.
+    pub fn own(&self) -> &Member {
+        let own = self.members.iter().find(|member| member.id == self.member_id);
+        own.expect("a cluster has the member whose view it is")
     }
 
     pub(crate) fn founding(&self) -> Founding {

@@ -180,7 +180,15 @@ impl Worker {
         if let Some(end) = self.state.log.state().last {
             self.state.log.barrier(end)?;
         }
-        self.guard(|machine| machine.install(staged))?;
+        self.guard(|machine| {
+            machine.install(staged)?;
+            let applied = machine.applied();
+            if applied == Some(last) {
+                return Ok(());
+            }
+            let reason = format!("a snapshot up to {last:?} holds what was applied up to {applied:?}");
+            Err(StorageError::Poisoned { reason })
+        })?;
         self.state.applied_up_to(last);
         let membership = self.machine.membership();
         if let Some((at, payload)) = membership {

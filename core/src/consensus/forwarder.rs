@@ -12,7 +12,7 @@ use super::leadership::Leadership;
 use super::peers::{Caller, Peers};
 use super::state_machine::StateMachine;
 use super::types::{Answer, Command, Types, to_log_id};
-use super::{MemberChange, MemberError, ProposeError};
+use super::{Answerer, MemberChange, MemberError, ProposeError};
 use crate::Error;
 use crate::storage::LogId;
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub(super) struct Forwarder {
     pub(super) health: Arc<Health>,
     pub(super) peers: Arc<dyn Peers>,
     pub(super) callers: Mutex<HashMap<u64, KnownCaller>>,
+    /// Answers questions that only the leader can.
+    pub(super) answerer: Mutex<Option<Answerer>>,
     /// Told whenever raft reports a change of leader or membership.
     pub(super) changed: Event,
     /// How long a request looks for a leader.
@@ -152,6 +154,40 @@ impl Forwarder {
                 return Err(Error::NoLeader);
             }
         }
+    }
+
+    /// The answer of whoever leads to a question of the machine's.
+    pub(super) async fn ask(&self, question: Bytes) -> Result<Bytes, Error> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let changed = self.changed.listen();
+            let answer = match self.leader() {
+                None => None,
+                Some(Leader::This) => {
+                    timeout_at(deadline, self.answer(question.clone())).await.unwrap_or_default()
+                }
+                Some(Leader::Other(_, caller)) => {
+                    let left = self.attempt.min(deadline.saturating_duration_since(Instant::now()));
+                    caller.ask(question.clone(), left).await.unwrap_or_default()
+                }
+            };
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+            if let Some(reason) = self.health.stopped() {
+                return Err(reason);
+            }
+            let _ = timeout_at(deadline.min(Instant::now() + RETRY_INTERVAL), changed).await;
+            if Instant::now() >= deadline {
+                return Err(Error::NoLeader);
+            }
+        }
+    }
+
+    /// The answer of this member's machine; `None` if it cannot give one.
+    pub(super) async fn answer(&self, question: Bytes) -> Option<Bytes> {
+        let answerer = self.answerer.lock().clone()?;
+        answerer(question).await
     }
 
     /// The index that a linearizable read must see, from this member as the leader, confirmed by a quorum.

@@ -156,6 +156,15 @@ impl Consensus {
         proposed.await.unwrap_or(Err(ProposeError::Unknown))
     }
 
+    /// Answers what another member asks of the machine of the leader; `None` if this member does not lead.
+    ///
+    /// # Errors
+    /// Consensus has stopped.
+    pub async fn answer(&self, question: Bytes) -> Result<Option<Bytes>, Error> {
+        let forwarder = self.forwarder.clone();
+        self.on_raft(async move { forwarder.answer(question).await }).await
+    }
+
     /// Changes the membership. This member must lead.
     ///
     /// # Errors

@@ -26,6 +26,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+/// How long one step of a snapshot may take: much longer than a heartbeat, because the other side writes and syncs it.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Makes openraft's clients.
 pub(super) struct Network {
     pub(super) peers: Arc<dyn Peers>,
@@ -135,7 +138,8 @@ impl RaftNetworkV2<Types> for Client {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let sent = self.lane.snapshot(from_vote(&vote), outgoing(snapshot)?, self.patience);
+        let patience = self.patience.max(SNAPSHOT_PATIENCE);
+        let sent = self.lane.snapshot(from_vote(&vote), outgoing(snapshot)?, patience);
         match select(pin!(cancel), sent).await {
             Either::Left((closed, _)) => Err(closed.into()),
             Either::Right((answer, _)) => match answer {

@@ -94,6 +94,9 @@ pub trait Caller: Send + Sync + 'static {
         patience: Duration,
     ) -> BoxFuture<'_, Result<Result<LogId, ProposeError>, PeerError>>;
 
+    /// Asks the leader what only its machine knows; `None` if it does not lead. It may be asked again.
+    fn ask(&self, question: Bytes, patience: Duration) -> BoxFuture<'_, Result<Option<Bytes>, PeerError>>;
+
     /// Has the leader change the membership; ends when it has applied the change.
     fn change(
         &self,
@@ -155,6 +158,10 @@ impl Caller for Nobody {
         _: Bytes,
         _: Duration,
     ) -> BoxFuture<'_, Result<Result<LogId, ProposeError>, PeerError>> {
+        Box::pin(async { Err(nobody(self.0)) })
+    }
+
+    fn ask(&self, _: Bytes, _: Duration) -> BoxFuture<'_, Result<Option<Bytes>, PeerError>> {
         Box::pin(async { Err(nobody(self.0)) })
     }
 

@@ -230,7 +230,12 @@ mod tests {
     /// Of every other member something is known.
     fn info(id: u64) -> MemberInfo {
         match id % 2 {
-            0 => MemberInfo { name: format!("m{id}"), peer_urls: vec![format!("http://m{id}:7421")] },
+            0 => MemberInfo {
+                name: format!("m{id}"),
+                peer_urls: vec![format!("http://m{id}:7421")],
+                client_urls: vec![format!("http://m{id}:7420")],
+                wants_vote: true,
+            },
             _ => MemberInfo::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! How a node runs.
 
+use crate::consensus::Founding;
 use crate::state::check::Limits;
 use crate::state::{Command, cost_bytes};
 use std::time::Duration;
@@ -17,6 +18,10 @@ pub struct NodeConfig {
     pub heartbeat_interval: Duration,
     /// Followers' patience. The smallest lease TTL is one and a half of it, in whole seconds.
     pub election_timeout: Duration,
+    /// How long a request looks for a leader and a quorum where this member does not decide alone.
+    pub patience: Duration,
+    /// What a member does whose store is new.
+    pub founding: Founding,
     /// Largest request.
     pub request_bytes_max: usize,
     /// Bytes in use at which nothing more is taken that grows the store; 0 for no quota.
@@ -53,6 +58,8 @@ impl Default for NodeConfig {
             boot: 1,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
+            patience: Duration::from_secs(7),
+            founding: Founding::Alone,
             request_bytes_max: 1536 * 1024,
             quota_bytes: 0,
             txn_ops_max: 128,

@@ -38,9 +38,15 @@ impl History for NodeHistory {
             return Ok(());
         }
         let _pin = self.reader.pin_at(first)?;
-        self.values
-            .scan(first, last, &mut |record| visit(self.event(record)))
-            .map_err(|error| self.fault(error))
+        let mut replaced = Ok(());
+        let scanned = self.values.scan(first, last, &mut |record| {
+            let event = self.event(record);
+            // After the look at the index, and before the event is passed on: events before it may be missing.
+            replaced = self.values.check_not_replaced(first);
+            if replaced.is_ok() { visit(event) } else { ControlFlow::Break(()) }
+        });
+        scanned.map_err(|error| self.fault(error))?;
+        replaced
     }
 
     fn record(&self, revision: Revision) -> Result<Option<Arc<Record>>, Error> {

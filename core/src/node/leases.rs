@@ -104,6 +104,11 @@ impl LeaseKeeper {
         self.wake.notify_one();
     }
 
+    /// Whether this node leads.
+    pub(super) fn leads(&self) -> bool {
+        self.inner.lock().term.is_some()
+    }
+
     /// Told by the apply thread what an entry did to leases.
     pub(super) fn changed(&self, changes: &[LeaseChange]) {
         if changes.is_empty() {

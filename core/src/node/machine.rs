@@ -4,15 +4,24 @@
 //! - Entries are applied in log order, each once.
 //! - The state is locked while an entry is applied, so that a checkpoint taken under the same lock is whole.
 //! - Events are published before answers are sent, in revision order.
+//! - When a snapshot is installed, readers go from one whole content to another whole content: the record store changes in
+//!   one step, then memory is emptied, then the index is exchanged, and then the new revision is published. Both contents
+//!   are of one history, so that until the end whoever reads the old one finds it, except for what the new one has
+//!   compacted: that is told as such.
 //! - Apply waits for room only while the maintenance thread runs: during the replay at a start and after a shutdown
 //!   began there is nobody who would make any.
 
+use super::SnapshotView;
 use super::counters::{Counters, Tally};
+use super::failure::Failure;
 use super::leases::LeaseKeeper;
 use super::maintenance::Maintenance;
+use super::member_snapshot::{NodeStaging, Outgoing, StagedSnapshot};
+use super::opening::load_state;
 use super::proposals::Proposals;
 use super::values::ValueStore;
 use crate::consensus::Machine;
+use crate::consensus::snapshots::{Snapshot, Staged, Staging};
 use crate::state::{Answer, Applied, Outcome, State, StateReader};
 use crate::storage::{EntryKind, LogEntry, LogId, StorageError};
 use crate::watch::{EventBatch, WatchHub};
@@ -31,6 +40,7 @@ pub(super) struct StateMachine {
     pub(super) leases: Arc<LeaseKeeper>,
     pub(super) maintenance: Arc<Maintenance>,
     pub(super) counters: Arc<Counters>,
+    pub(super) failure: Arc<Failure>,
     pub(super) unflushed_bytes_hard: usize,
 }
 
@@ -68,6 +78,46 @@ impl Machine for StateMachine {
         }
         self.proposals.answer(answers, |answer| needs_values(answer).then(|| Arc::clone(&pin)));
         self.maintenance.records_added();
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        let state = self.state.lock();
+        let (Some(checkpoint), Some(membership)) = (state.checkpoint(), state.membership()) else {
+            return Ok(None);
+        };
+        let view = SnapshotView::take(&state, &self.reader, &self.values, &self.failure);
+        let last = checkpoint.applied;
+        Ok(Some(Snapshot { last, membership, content: Box::new(Outgoing::new(view, checkpoint)) }))
+    }
+
+    fn staging(&self) -> Arc<dyn Staging> {
+        Arc::new(NodeStaging { records: Arc::clone(self.values.records()) })
+    }
+
+    fn install(&mut self, staged: Staged) -> Result<(), StorageError> {
+        let mut staged = staged.downcast::<StagedSnapshot>().expect("what this machine's staging made");
+        let old_revision = self.reader.revision();
+        // Nothing is flushed or given up meanwhile, and what comes later starts from the new content.
+        let _alone = self.maintenance.pause();
+        let records = self.values.records();
+        self.values.replacing(staged.checkpoint.compact_revision);
+        let mut installed = records.install_staged(&staged.checkpoint, &mut staged.records);
+        if installed.as_ref().is_err_and(StorageError::is_no_room) {
+            records.recover_room()?;
+            installed = records.install_staged(&staged.checkpoint, &mut staged.records);
+        }
+        installed?;
+        let next = load_state(records.as_ref()).map_err(|error| StorageError::Format {
+            path: "a snapshot of another member".into(),
+            reason: error.to_string(),
+        })?;
+        // Memory goes first: whoever sees the new revision looks for everything in the record store.
+        self.values.replaced();
+        self.state.lock().replace(next);
+        let revision = self.reader.revision();
+        self.hub.jump_to(revision);
+        tracing::info!(old_revision, revision, "took over the content of another member");
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! 1. A checkpoint is taken between two log entries: records up to a log id, and the state at it.
 //! 2. The log is made durable up to that id (records must never be ahead of the log).
 //! 3. Records and checkpoint are flushed, all or nothing. Only then the memory forgets the records and the log is
-//!    purged.
+//!    purged: up to there where this member is alone, else up to the flush before.
 //! 4. Revisions below the compact revision are pruned from the index and dropped from the record store only after a
 //!    flush whose checkpoint knows that compact revision: a replay of the log after a crash never misses a record
 //!    that it needs.
@@ -34,7 +34,7 @@ use crate::planted::{Bug, planted};
 use crate::state::{State, StateReader};
 use crate::storage::{Flush, StorageError};
 use event_listener::Event;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::mem::take;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -78,6 +78,8 @@ pub(super) struct Maintenance {
     counters: Arc<Counters>,
     consensus: OnceLock<Arc<Consensus>>,
     requests: Mutex<Requests>,
+    /// Held for each step that changes the record store. Taken before the state.
+    turn: Mutex<()>,
     wake: Condvar,
     /// Told whenever a compaction is physically done.
     reclaimed: Event,
@@ -163,6 +165,7 @@ impl Maintenance {
             counters,
             consensus: OnceLock::new(),
             requests: Mutex::new(Requests { reclaimed_revision, ..Requests::default() }),
+            turn: Mutex::new(()),
             wake: Condvar::new(),
             reclaimed: Event::new(),
             thread: Mutex::new(None),
@@ -262,6 +265,11 @@ impl Maintenance {
         self.requests.lock().running && self.failure.get().is_none()
     }
 
+    /// Waits for the end of the step that is under way, and holds back the next while the guard lives.
+    pub(super) fn pause(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
+    }
+
     /// Flushes what waits, then joins the thread. Idempotent.
     pub(super) fn stop(&self) {
         self.requests.lock().stop = true;
@@ -332,7 +340,11 @@ impl Maintenance {
     fn look_for_room(&self) -> Result<(), StorageError> {
         let records = self.values.records();
         self.values.weigh_room();
-        if !records.has_room() && records.recover_room()? {
+        let recover = || {
+            let _turn = self.turn.lock();
+            records.recover_room()
+        };
+        if !records.has_room() && recover()? {
             let mut requests = self.requests.lock();
             requests.flush_rest = None;
             requests.resume();
@@ -435,11 +447,13 @@ impl Maintenance {
             requests.dirty_since = None;
         }
         let Some(consensus) = self.consensus.get() else { return Ok(Some(0)) };
+        let _turn = self.turn.lock();
         let Some(checkpoint) = state.lock().checkpoint() else { return Ok(Some(0)) };
         let records = self.values.unflushed_up_to(checkpoint.revision);
-        let stored = self.values.records().checkpoint();
+        let before = self.values.records().checkpoint();
+        let stored = &before;
         if stored.as_ref().is_some_and(|stored| stored.applied >= checkpoint.applied) {
-            return Ok(Some(stored.map_or(0, |stored| stored.compact_revision)));
+            return Ok(Some(stored.as_ref().map_or(0, |stored| stored.compact_revision)));
         }
         match consensus.log_barrier(checkpoint.applied) {
             Err(error) if error.is_no_room() => {
@@ -464,7 +478,14 @@ impl Maintenance {
         self.requests.lock().flush_rest = None;
         self.values.forget_up_to(checkpoint.revision);
         self.values.weigh_records();
-        consensus.purge(checkpoint.applied);
+        // Members that are a little behind get entries, as long as there is room for them, and no snapshot.
+        let keeps_some = !consensus.is_sole_voter()
+            && self.values.records().has_room()
+            && consensus.log_bytes() <= 2 * LOG_BYTES_MAX;
+        let purged = if keeps_some { before.map(|before| before.applied) } else { Some(checkpoint.applied) };
+        if let Some(purged) = purged {
+            consensus.purge(purged);
+        }
         self.values.records().recover_room()?;
         self.values.weigh_room();
         // Flushed records are smaller than those in memory; and an alarm may have come after the last compaction.
@@ -520,7 +541,11 @@ impl Maintenance {
         let records = self.values.records();
         let ended = loop {
             let began = Instant::now();
-            let copied_bytes = match records.reclaim(RECLAIM_BYTES) {
+            let reclaimed = {
+                let _turn = self.turn.lock();
+                records.reclaim(RECLAIM_BYTES)
+            };
+            let copied_bytes = match reclaimed {
                 Ok(progress) if !progress.more => break true,
                 Ok(progress) => progress.copied_bytes,
                 // What frees nothing is not worth the last room; what would is tried again.
@@ -565,8 +590,12 @@ impl Maintenance {
                 began = Instant::now();
             }
         }
+        let rewrite = || {
+            let _turn = self.turn.lock();
+            records.rewrite(RECLAIM_BYTES)
+        };
         let mut began = Instant::now();
-        while records.rewrite(RECLAIM_BYTES)?.more {
+        while rewrite()?.more {
             if !self.rest(state, began.elapsed(), RECLAIM_BYTES)? {
                 return Ok(());
             }

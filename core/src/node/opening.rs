@@ -63,8 +63,7 @@ pub(super) fn load_state(records: &dyn Records) -> Result<State, Error> {
     State::restore(&checkpoint, index).map_err(|error| Error::Corrupt(format!("checkpoint: {error}")))
 }
 
-/// Checks that this member decides alone. There is no way to others yet: a cluster of several would wait for a leader for
-/// ever.
+/// Checks that this member decides alone. Without a way to the others one of several would wait for a leader for ever.
 pub(super) fn check_members(config: &NodeConfig, state: &State) -> Result<(), Error> {
     let members = members(state)?;
     let others = |(member, votes): &&(Member, bool)| *votes && member.id != config.member_id;
@@ -72,8 +71,8 @@ pub(super) fn check_members(config: &NodeConfig, state: &State) -> Result<(), Er
     match others.is_empty() {
         true => Ok(()),
         false => Err(Error::Open(format!(
-            "the store is that of one of {} members of a cluster, beside {}, and this version serves clusters of one \
-             member only",
+            "the store is that of one of {} members of a cluster, beside {}: it cannot be opened alone, only be served \
+             together with the others",
             members.len(),
             others.join(", ")
         ))),

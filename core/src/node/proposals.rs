@@ -19,6 +19,7 @@ use crate::storage::Records;
 use futures_channel::oneshot;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -183,11 +184,11 @@ impl Proposals {
                         this.drained.notify_all();
                     }
                 }
-                if let Err(error) = result {
-                    let error = Error::from(error);
-                    for sequence in sequences {
-                        this.complete(sequence, Err(error.clone()));
-                    }
+                // Who was not told although the entry is applied here was told nothing because a snapshot brought it.
+                let error = result.map_or_else(Error::from, |()| Error::OutcomeUnknown);
+                let unanswered = this.queue.lock().unanswered(sequences);
+                for sequence in unanswered {
+                    this.complete(sequence, Err(error.clone()));
                 }
                 this.dispatch();
             };
@@ -361,6 +362,11 @@ impl Queue {
         let full = self.waiting_bytes >= ENTRY_BYTES_MAX;
         let may_leave = self.in_flight == 0 || (full && self.in_flight < IN_FLIGHT_MAX);
         if may_leave { self.waiting.len() } else { 0 }
+    }
+
+    /// Those of `sequences` that may still wait.
+    fn unanswered(&self, sequences: RangeInclusive<u64>) -> RangeInclusive<u64> {
+        self.first.max(*sequences.start())..=*sequences.end()
     }
 
     fn take_waiter(&mut self, sequence: u64) -> Option<Waiter> {

@@ -76,7 +76,7 @@ pub(super) async fn find(
         turns.worked(STEP_KEYS).await;
     }
     check(finding.found())?;
-    Ok(finding.finish())
+    finding.finish()
 }
 
 /// Reads the values of what was found, and sorts, filters and cuts as the request and, as in [`read`], `bytes_max`

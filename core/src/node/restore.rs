@@ -231,40 +231,38 @@ struct Checked<'a> {
     refused: Option<String>,
 }
 
-impl Checked<'_> {
-    fn check(&self, record: &Record) -> Result<(), String> {
-        let revision = record.revision;
-        if self.last >= Some(revision) {
-            return Err(format!("the revisions do not ascend at {revision}"));
-        }
-        if revision.main < 1 || revision.main > self.restored.revision {
-            return Err(format!("revision {revision} is not within 1 and {}", self.restored.revision));
-        }
-        if record.key.is_empty() {
-            return Err(format!("the key of revision {revision} is empty"));
-        }
-        let is_plain = record.value.is_empty() && record.lease.is_none();
-        let fits = match record.tombstone {
-            true => is_plain && record.create_revision == 0 && record.version == 0,
-            false => {
-                (1..=COUNT_MAX).contains(&record.version)
-                    && (1..=revision.main).contains(&record.create_revision)
-            }
-        };
-        if !fits {
-            return Err(format!(
-                "revision {revision} has version {} and was created at {}",
-                record.version, record.create_revision
-            ));
-        }
-        Ok(())
+/// Whether `record` can follow `last` in a store whose newest revision is `newest`; else what is wrong.
+pub(super) fn check_record(record: &Record, last: Option<Revision>, newest: i64) -> Result<(), String> {
+    let revision = record.revision;
+    if last >= Some(revision) {
+        return Err(format!("the revisions do not ascend at {revision}"));
     }
+    if revision.main < 1 || revision.main > newest {
+        return Err(format!("revision {revision} is not within 1 and {newest}"));
+    }
+    if record.key.is_empty() {
+        return Err(format!("the key of revision {revision} is empty"));
+    }
+    let is_plain = record.value.is_empty() && record.lease.is_none();
+    let fits = match record.tombstone {
+        true => is_plain && record.create_revision == 0 && record.version == 0,
+        false => {
+            (1..=COUNT_MAX).contains(&record.version) && (1..=revision.main).contains(&record.create_revision)
+        }
+    };
+    if !fits {
+        return Err(format!(
+            "revision {revision} has version {} and was created at {}",
+            record.version, record.create_revision
+        ));
+    }
+    Ok(())
 }
 
 impl SnapshotSource for Checked<'_> {
     fn next(&mut self) -> Result<Option<Record>, StorageError> {
         let Some(record) = self.source.next()? else { return Ok(None) };
-        if let Err(reason) = self.check(&record) {
+        if let Err(reason) = check_record(&record, self.last, self.restored.revision) {
             self.refused = Some(reason.clone());
             return Err(StorageError::Format { path: "restore".into(), reason });
         }

@@ -5,6 +5,8 @@
 //! - While the view lives, every record that it shows stays readable: nothing of it is pruned or reclaimed. Whatever was
 //!   dead at the view's compact revision is not shown, whether it is still stored or not, so that two walks over the
 //!   view see the same.
+//! - Where a snapshot of another member replaces what the node holds, the view ends with an error, unless all that it shows
+//!   is still there.
 //! - Memory is bounded by a page, and 24 bytes a record (twice that while the list grows) for [`SnapshotView::measure`].
 
 use super::Node;
@@ -13,7 +15,7 @@ use super::values::ValueStore;
 use crate::error::Error;
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
-use crate::state::{LeaseInfo, ReadPin, StateReader};
+use crate::state::{LeaseInfo, ReadPin, State, StateReader};
 use crate::storage::{DirectoryEntry, LogId, SnapshotWriter};
 use coffer_runtime::unblock;
 use std::ops::ControlFlow;
@@ -47,25 +49,32 @@ impl Node {
         let (state, reader) = (Arc::clone(&self.inner.state), self.inner.reader.clone());
         let (values, failure) = (Arc::clone(&self.inner.values), Arc::clone(&self.inner.failure));
         // Away from the caller's thread: the state is locked for as long as an entry takes to be applied.
-        let taken = unblock(move || {
-            let state = state.lock();
-            let history = reader.pin_history();
-            SnapshotView {
-                revision: reader.revision(),
-                compact_revision: history.revision(),
-                applied: state.applied().unwrap_or_default(),
-                leases: reader.lease_infos(),
-                reader,
-                values,
-                failure,
-                _history: history,
-            }
-        });
+        let taken = unblock(move || SnapshotView::take(&state.lock(), &reader, &values, &failure));
         taken.await.map_err(|error| Error::Fatal(error.to_string()))
     }
 }
 
 impl SnapshotView {
+    /// A view of what `state`, which is between two log entries, holds.
+    pub(super) fn take(
+        state: &State,
+        reader: &StateReader,
+        values: &Arc<ValueStore>,
+        failure: &Arc<Failure>,
+    ) -> Self {
+        let history = reader.pin_history();
+        Self {
+            revision: reader.revision(),
+            compact_revision: history.revision(),
+            applied: state.applied().unwrap_or_default(),
+            leases: reader.lease_infos(),
+            reader: reader.clone(),
+            values: Arc::clone(values),
+            failure: Arc::clone(failure),
+            _history: history,
+        }
+    }
+
     /// The newest revision of the view.
     pub fn revision(&self) -> i64 {
         self.revision
@@ -96,7 +105,8 @@ impl SnapshotView {
     /// says. Reads no value.
     ///
     /// # Errors
-    /// The medium failed, or the node has stopped.
+    /// The medium failed, or the node has stopped; [`Error::Compacted`] if a snapshot of another member took away what the
+    /// view shows.
     pub fn measure(
         &self,
         of: &mut dyn FnMut(&[u8], &DirectoryEntry) -> u32,
@@ -123,6 +133,7 @@ impl SnapshotView {
         });
         walked.map_err(|error| self.fault(error.into()))?;
         stopped?;
+        self.values.check_not_replaced(self.compact_revision)?;
         measured.sort_unstable_by_key(|(revision, _)| *revision);
         measured.dedup_by_key(|(revision, _)| *revision);
         Ok(measured)
@@ -132,7 +143,7 @@ impl SnapshotView {
     /// least one, unless there is none any more.
     ///
     /// # Errors
-    /// The medium failed, or the node has stopped.
+    /// As [`measure`](Self::measure).
     pub fn page(&self, from: Revision, bytes_max: usize) -> Result<Vec<Record>, Error> {
         self.failure.check()?;
         let (mut page, mut bytes) = (Vec::new(), 0);
@@ -144,6 +155,7 @@ impl SnapshotView {
             if bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         scanned.map_err(|error| self.fault(error.into()))?;
+        self.values.check_not_replaced(self.compact_revision)?;
         Ok(page)
     }
 

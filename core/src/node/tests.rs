@@ -301,7 +301,7 @@ fn a_keepalive_under_a_term_that_is_over_is_refused_and_proposes_little() {
     node.inner.leases.changed(&[LeaseChange::Checkpointed { id, remaining_s: 300 }]);
     let index = || block_on(node.status()).expect("a status").raft_index;
     let before = index();
-    assert_eq!(block_on(node.lease_keep_alive(id)).map(drop), Err(Error::NotLeader));
+    assert_eq!(block_on(node.inner.leases.renew(id)), Err(Error::NotLeader));
     let proposed = index() - before;
     assert!((1..=3).contains(&proposed), "{proposed} proposals");
     // And once it has heard: the clear takes effect and the lease is renewed.

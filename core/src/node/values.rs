@@ -5,9 +5,12 @@
 //! - A record that the index shows is in at least one of the three places at every moment: it leaves memory only
 //!   after the flush that stored it has returned.
 //! - Unflushed records are in revision order.
+//! - When a snapshot replaces everything, records above its compact revision stay; of those below some are gone, and
+//!   whoever asks for one because an older index showed it is told so.
 
 use super::block_cache::BlockCache;
 use super::unflushed::Unflushed;
+use crate::error::Error;
 use crate::record::Record;
 use crate::revision::Revision;
 use crate::state::Values;
@@ -15,7 +18,7 @@ use crate::storage::{RecordBlock, Records, StorageError};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// All records of the store, for reading from any thread and writing from the apply thread.
 pub(super) struct ValueStore {
@@ -31,6 +34,8 @@ pub(super) struct ValueStore {
     flush_room_bytes: AtomicU64,
     /// Somebody was refused because what is unflushed takes up that room.
     flush_wanted: AtomicBool,
+    /// The compact revision of the snapshot that replaced what was here; 0 if none did.
+    replaced_below: AtomicI64,
 }
 
 /// Bytes that a record takes in memory beside its payload.
@@ -50,6 +55,7 @@ impl ValueStore {
             stored_bytes: AtomicU64::new(records.stats().live_bytes),
             flush_room_bytes: AtomicU64::new(records.flush_room_bytes()),
             flush_wanted: AtomicBool::new(false),
+            replaced_below: AtomicI64::new(0),
             records,
         }
     }
@@ -134,7 +140,7 @@ impl ValueStore {
                 let first = unflushed.first().unwrap_or(Revision { main: i64::MAX, sub: 0 });
                 let mut near = 0;
                 for revision in std::iter::from_fn(|| revisions.next_if(|next| *next >= first)).take(CHUNK) {
-                    visit(unflushed.get_near(revision, &mut near).ok_or_else(|| missing(revision))?);
+                    visit(unflushed.get_near(revision, &mut near).ok_or_else(|| self.missing(revision))?);
                 }
                 first
             };
@@ -144,7 +150,8 @@ impl ValueStore {
                     continue;
                 }
                 block = self.block(revision)?;
-                visit(block.as_ref().and_then(|block| block.get(revision)).ok_or_else(|| missing(revision))?);
+                let record = block.as_ref().and_then(|block| block.get(revision));
+                visit(record.ok_or_else(|| self.missing(revision))?);
             }
         }
         Ok(())
@@ -224,6 +231,42 @@ impl ValueStore {
         self.wake_waiters();
     }
 
+    /// Told before a snapshot takes the place of all records: from now on those up to its compact revision may be gone.
+    pub(super) fn replacing(&self, compact_revision: i64) {
+        self.replaced_below.store(compact_revision, Ordering::Release);
+    }
+
+    /// Whether what was read of the history from `revision` on, here and then in the index, was whole: false from the moment
+    /// at which a snapshot begins to take its place, if it has compacted some of it.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`].
+    pub(super) fn check_not_replaced(&self, revision: i64) -> Result<(), Error> {
+        let compact_revision = self.replaced_below.load(Ordering::Acquire);
+        if revision < compact_revision { Err(Error::Compacted { compact_revision }) } else { Ok(()) }
+    }
+
+    /// Told after that: what memory held is in the snapshot, as far as it is still there.
+    pub(super) fn replaced(&self) {
+        self.forget_up_to(i64::MAX);
+        self.weigh_records();
+        self.weigh_room();
+    }
+
+    /// A record that should be there is not.
+    fn missing(&self, revision: Revision) -> StorageError {
+        let compact_revision = self.replaced_below.load(Ordering::Acquire);
+        if revision.main <= compact_revision {
+            return StorageError::Replaced { compact_revision };
+        }
+        StorageError::Corrupt {
+            path: "records".into(),
+            offset: 0,
+            expected: format!("a record at revision {revision}"),
+            found: "none".into(),
+        }
+    }
+
     /// Has whoever waits for room look again.
     pub(super) fn wake_waiters(&self) {
         let _guard = self.flushed_lock.lock();
@@ -266,7 +309,7 @@ impl Values for ValueStore {
         let block = self.block(revision)?;
         match block.and_then(|block| block.get(revision).cloned()) {
             Some(record) => Ok(Arc::new(record)),
-            None => Err(missing(revision)),
+            None => Err(self.missing(revision)),
         }
     }
 
@@ -284,15 +327,6 @@ impl std::fmt::Debug for ValueStore {
 
 fn record_bytes(record: &Record) -> usize {
     record.payload_bytes() + RECORD_OVERHEAD_BYTES
-}
-
-fn missing(revision: Revision) -> StorageError {
-    StorageError::Corrupt {
-        path: "records".into(),
-        offset: 0,
-        expected: format!("a record at revision {revision}"),
-        found: "none".into(),
-    }
 }
 
 #[cfg(test)]

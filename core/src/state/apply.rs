@@ -68,6 +68,18 @@ impl State {
         })
     }
 
+    /// Takes over everything of `next`, which nobody reads yet and which goes on from what this holds. Readers of this
+    /// state read `next` from now on.
+    ///
+    /// # Panics
+    /// If somebody reads `next` already.
+    pub fn replace(&mut self, next: State) {
+        let Self { shared, applied, membership, windows } = next;
+        let shared = Arc::into_inner(shared).expect("nobody reads a state that was only just restored");
+        self.shared.replace(shared);
+        (self.applied, self.membership, self.windows) = (applied, membership, windows);
+    }
+
     /// The last log entry that was applied.
     pub fn applied(&self) -> Option<LogId> {
         self.applied

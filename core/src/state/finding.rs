@@ -4,11 +4,13 @@
 //! # Invariants
 //! - A step takes a few hundred index steps, or reads a few hundred of the txn's own records. Only putting both together
 //!   takes one step, however many keys there are.
-//! - The revision that is looked at can be read until the end: the caller holds a pin of it, or of the history.
+//! - The revision that is looked at can be read until the end: the caller holds a pin of it, or of the history. If a
+//!   snapshot takes it away nevertheless, the end says so.
 
 use super::range::{self, Lookup, STEP_KEYS, Walk};
 use super::reader::{Shared, StateReader};
 use super::{IndexEntry, RangeOutcome, RangeView, Values};
+use crate::error::Error;
 use crate::key_range::KeyRange;
 use crate::record::Record;
 use crate::request::RangeRequest;
@@ -50,8 +52,12 @@ impl Finding {
     }
 
     /// What was found, once a [`step`](Self::step) said that it is all.
-    pub fn finish(self) -> RangeOutcome {
-        self.search.finish()
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] if a snapshot replaced the content meanwhile, and the revision with it.
+    pub fn finish(self) -> Result<RangeOutcome, Error> {
+        self.shared.check_not_replaced(self.search.view.at)?;
+        Ok(self.search.finish())
     }
 }
 

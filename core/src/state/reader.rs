@@ -3,6 +3,8 @@
 //! # Invariants
 //! - A reader sees whole commands: it reads at a revision that was published, and versions above it are invisible.
 //! - Below the compact revision nothing is readable, except at exactly a pinned revision.
+//! - When the content is replaced by a newer one, what was read before stays true: both are of one history. Only what
+//!   lies below the new compact revision is gone, pinned or not, and whoever still reads there is told so.
 //! - Each lock hold is one short step; a step never waits for a medium.
 
 use super::alarms::Alarms;
@@ -34,6 +36,9 @@ pub(super) struct Shared {
     pub(super) pins: Pins,
     published: AtomicI64,
     compacted: AtomicI64,
+    /// The history below this is gone, pinned or not: 0, or the compact revision of the content that replaced another.
+    /// At most `compacted`.
+    floor: AtomicI64,
 }
 
 impl Shared {
@@ -51,7 +56,25 @@ impl Shared {
             pins: Pins::default(),
             published: AtomicI64::new(revision),
             compacted: AtomicI64::new(compact_revision),
+            floor: AtomicI64::new(0),
         }
+    }
+
+    /// Takes over the content of `next`, which goes on from this one's.
+    pub(super) fn replace(&self, next: Shared) {
+        let (revision, compact_revision) = (next.published(), next.compacted());
+        let old = {
+            let (mut index, mut lessor) = (self.index.write(), self.lessor.write());
+            // Before anybody sees the new index: whoever looks afterwards whether it was whole finds this.
+            self.floor.store(compact_revision, Ordering::Release);
+            self.compact(compact_revision);
+            let index = std::mem::replace(&mut *index, next.index.into_inner());
+            (index, std::mem::replace(&mut *lessor, next.lessor.into_inner()))
+        };
+        *self.alarms.write() = next.alarms.into_inner();
+        self.publish(revision);
+        // It may take its time to go; nobody waits for that under a lock.
+        drop(old);
     }
 
     pub(super) fn published(&self) -> i64 {
@@ -71,11 +94,18 @@ impl Shared {
     }
 
     fn check_readable(&self, at: i64) -> Result<(), Error> {
+        self.check_not_replaced(at)?;
         let compact_revision = self.compacted();
         if at < compact_revision && !self.pins.contains(at) {
             return Err(Error::Compacted { compact_revision });
         }
         Ok(())
+    }
+
+    /// Whether what was read of the index at the pinned revision `at` was whole.
+    pub(super) fn check_not_replaced(&self, at: i64) -> Result<(), Error> {
+        let compact_revision = self.floor.load(Ordering::Acquire);
+        if at < compact_revision { Err(Error::Compacted { compact_revision }) } else { Ok(()) }
     }
 }
 
@@ -125,6 +155,7 @@ impl TxnReading<'_> {
         }
         let (path, budget) = std::mem::replace(&mut self.choosing, Choosing::new(self.request)).finish();
         before.check(self.request, &mut path.iter().copied())?;
+        self.shared.check_not_replaced(self.at)?;
         Ok(Some((txn::views(self.request, &mut path.into_iter(), self.at), budget)))
     }
 }

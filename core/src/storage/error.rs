@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a storage call failed. None of these is ever an outcome of a command: each stops the node, but for
-/// [`NoRoom`](Self::NoRoom).
+/// [`NoRoom`](Self::NoRoom) and, where a reader meets it, [`Replaced`](Self::Replaced).
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -64,6 +64,13 @@ pub enum StorageError {
         /// What was given, why it does not open the store, and what to do.
         reason: String,
     },
+    /// A snapshot took the place of what was there while somebody read it, and the history that was asked for is not in it.
+    /// No fault.
+    #[error("compacted up to revision {compact_revision} by a snapshot")]
+    Replaced {
+        /// The oldest revision that can be read now.
+        compact_revision: i64,
+    },
     /// Another process has the store open.
     #[error("{} is in use{}", path.display(), owner.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
     InUse {
@@ -88,7 +95,7 @@ impl StorageError {
             | Self::Format { path, .. }
             | Self::NoRoom { path, .. }
             | Self::InUse { path, .. } => Some(path),
-            Self::Poisoned { .. } | Self::Key { .. } => None,
+            Self::Poisoned { .. } | Self::Key { .. } | Self::Replaced { .. } => None,
         }
     }
 
@@ -122,6 +129,9 @@ impl From<StorageError> for crate::Error {
             StorageError::Corrupt { .. } => Self::Corrupt(error.to_string()),
             StorageError::Format { .. } | StorageError::InUse { .. } | StorageError::Key { .. } => {
                 Self::Open(error.to_string())
+            }
+            StorageError::Replaced { compact_revision } => {
+                Self::Compacted { compact_revision: *compact_revision }
             }
             StorageError::NoRoom { .. } => Self::Open(format!("{error}: free some space there")),
             StorageError::Io { .. } | StorageError::Poisoned { .. } => Self::Fatal(error.to_string()),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod net;
+mod nodes;
 
 use bytes::Bytes;
 use coffer_core::Error;

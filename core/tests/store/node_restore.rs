@@ -175,7 +175,10 @@ fn a_store_made_from_a_view_is_the_same_store() {
 fn members(ids: &[u64]) -> Vec<Member> {
     let urls = |id| vec![format!("http://m{id}:7421")];
     ids.iter()
-        .map(|id| Member { id: *id, info: MemberInfo { name: format!("m{id}"), peer_urls: urls(id) } })
+        .map(|id| Member {
+            id: *id,
+            info: MemberInfo { name: format!("m{id}"), peer_urls: urls(id), ..MemberInfo::default() },
+        })
         .collect()
 }
 

@@ -51,7 +51,7 @@ impl Cluster for Front {
             self.read(self.node.barrier()).await?;
         }
         let header = ResponseHeader { revision: 0, ..self.node.header().into() };
-        let MemberInfo { name, peer_urls } = self.own_info();
+        let MemberInfo { name, peer_urls, .. } = self.own_info();
         let member = Member {
             id: header.member_id,
             name,
@@ -76,11 +76,12 @@ impl Front {
     fn own_info(&self) -> MemberInfo {
         let (own, config) = (self.node.header().member_id, &self.config);
         let known = self.node.members().unwrap_or_default().into_iter().map(|(member, _)| member);
-        let MemberInfo { name, peer_urls } =
+        let MemberInfo { name, peer_urls, .. } =
             known.filter(|member| member.id == own).map(|member| member.info).next().unwrap_or_default();
         MemberInfo {
             name: if name.is_empty() { config.member_name.clone() } else { name },
             peer_urls: if peer_urls.is_empty() { config.advertise_peer_urls.clone() } else { peer_urls },
+            ..MemberInfo::default()
         }
     }
 

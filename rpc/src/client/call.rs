@@ -2,7 +2,7 @@
 
 use super::connection::{Answer, Connection};
 use crate::schema::kv_capnp::range_sink;
-use crate::schema::maintenance_capnp::snapshot_stream;
+use crate::schema::maintenance_capnp::{members_result, snapshot_stream};
 use crate::schema::types_capnp;
 use crate::wire::{self, size};
 use bytes::Bytes;
@@ -293,5 +293,36 @@ pub(super) fn status(to: &Connection, ms: u32) -> impl Answer<StatusResponse> + 
             Which::Ok(ok) => Ok(Ok(wire::maintenance::get_status(ok?)?)),
             Which::Err(error) => refused(error),
         }
+    }
+}
+
+pub(super) fn member_list(
+    to: &Connection,
+    linearizable: bool,
+    ms: u32,
+) -> impl Answer<MembersResponse> + use<> {
+    let mut call = to.cluster.list_request();
+    call.get().set_linearizable(linearizable);
+    call.get().set_deadline_ms(ms);
+    let promise = call.send().promise;
+    async move { members(promise.await?.get()?) }
+}
+
+pub(super) fn member_change(
+    to: &Connection,
+    request: &MemberRequest,
+    ms: u32,
+) -> impl Answer<MembersResponse> + use<> {
+    let mut call = to.cluster.change_request();
+    call.get().set_deadline_ms(ms);
+    wire::maintenance::put_member_request(request, call.get());
+    let promise = call.send().promise;
+    async move { members(promise.await?.get()?) }
+}
+
+fn members(result: members_result::Reader<'_>) -> capnp::Result<Result<MembersResponse, Error>> {
+    match result.which()? {
+        members_result::Which::Ok(ok) => Ok(Ok(wire::maintenance::get_members(ok?)?)),
+        members_result::Which::Err(error) => refused(error),
     }
 }

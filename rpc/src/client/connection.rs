@@ -3,14 +3,15 @@
 use super::config::ClientConfig;
 use crate::net::{Budget, Fault, Link, Network, drive};
 use crate::schema::gate_capnp::{gate, pinger, session};
-use crate::schema::{kv_capnp::kv, lease_capnp::lease, maintenance_capnp::maintenance, watch_capnp::watch};
+use crate::schema::maintenance_capnp::{cluster, maintenance};
+use crate::schema::{kv_capnp::kv, lease_capnp::lease, watch_capnp::watch};
 use crate::ticker::Ticker;
 use capnp::capability::FromClientHook;
 use capnp_rpc::RpcSystem;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use coffer_runtime::local::spawn;
 use coffer_runtime::net::{Address, Stream};
-use futures_util::future::{Either, join4, select, try_join};
+use futures_util::future::{Either, join5, select, try_join};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,6 +24,7 @@ pub(super) struct Connection {
     pub(super) watch: watch::Client,
     pub(super) lease: lease::Client,
     pub(super) maintenance: maintenance::Client,
+    pub(super) cluster: cluster::Client,
     /// Keeps the other capabilities alive on the server.
     session: session::Client,
     /// Largest message that the server reads.
@@ -71,11 +73,12 @@ impl Connection {
         let frame_bytes_max = info.get()?.get_frame_bytes_max();
         // Taken from the answers, never from a pipeline: a null capability would panic in capnp-rpc.
         let session = login.get()?.get_session()?;
-        let (kv, watch, lease, maintenance) = join4(
+        let (kv, watch, lease, maintenance, cluster) = join5(
             session.kv_request().send().promise,
             session.watch_request().send().promise,
             session.lease_request().send().promise,
             session.maintenance_request().send().promise,
+            session.cluster_request().send().promise,
         )
         .await;
         link.logged_in();
@@ -85,6 +88,7 @@ impl Connection {
             watch: watch?.get()?.get_watch()?,
             lease: lease?.get()?.get_lease()?,
             maintenance: maintenance?.get()?.get_maintenance()?,
+            cluster: cluster?.get()?.get_cluster()?,
             session,
             frame_bytes_max: usize::try_from(frame_bytes_max).unwrap_or(usize::MAX),
         })

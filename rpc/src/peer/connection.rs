@@ -3,7 +3,7 @@
 use super::Thread;
 use super::identity::PROTOCOL;
 use crate::net::{Fault, Link, Network, drive};
-use crate::schema::peer_capnp::{Lane, hello_answer, peer, peer_gate, pinger};
+use crate::schema::peer_capnp::{Lane, hello_answer, peer, peer_gate, pinger, refusal};
 use crate::ticker::Ticker;
 use bytes::Bytes;
 use capnp::capability::FromClientHook;
@@ -17,6 +17,7 @@ use futures_util::future::{LocalBoxFuture, Shared};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A socket to a member after its hello.
@@ -144,6 +145,9 @@ async fn open_at(
             let refusal = refusal.map_err(broken)?;
             let message = refusal.get_message().and_then(|text| Ok(text.to_string()?)).map_err(broken)?;
             tracing::warn!(member = format_args!("{member:x}"), %address, %message, "refused by a peer");
+            if matches!(refusal.get_reason(), Ok(refusal::Reason::Removed)) {
+                thread.removed.store(true, Ordering::Release);
+            }
             return Err(format!("refused: {message}"));
         }
     };

@@ -300,6 +300,16 @@ impl Caller for Asking {
         })
     }
 
+    fn ask(&self, question: Bytes, patience: Duration) -> BoxFuture<'_, Result<Option<Bytes>, PeerError>> {
+        self.0.ask(patience, move |connection| async move {
+            let mut call = connection.peer.ask_request();
+            call.get().set_question(&question);
+            let answer = call.send().promise.await?;
+            let answer = answer.get()?;
+            Ok(if answer.get_known() { Some(Bytes::copy_from_slice(answer.get_answer()?)) } else { None })
+        })
+    }
+
     fn change(
         &self,
         change: MemberChange,

@@ -213,6 +213,24 @@ impl peer_gate::Server for Gate {
         }
         Ok(())
     }
+
+    async fn roster(
+        self: Rc<Self>,
+        _: peer_gate::RosterParams,
+        mut results: peer_gate::RosterResults,
+    ) -> capnp::Result<()> {
+        let service = &self.thread.service;
+        let consensus = service.consensus.borrow().clone();
+        let members = consensus.map(|consensus| consensus.membership().members).unwrap_or_default();
+        results.get().set_cluster_id(service.config.identity.cluster);
+        let mut listed = results.get().init_members(members.len() as u32);
+        for (at, (id, description)) in (0..).zip(&members) {
+            let mut member = listed.reborrow().get(at);
+            member.set_id(*id);
+            member.set_description(description);
+        }
+        Ok(())
+    }
 }
 
 /// What a member may ask of this one.
@@ -372,6 +390,19 @@ impl peer::Server for Served {
         drop(params);
         let outcome = self.consensus.propose_for(payload).await;
         wire::put_proposed(outcome, results.get());
+        Ok(())
+    }
+
+    async fn ask(
+        self: Rc<Self>,
+        params: peer::AskParams,
+        mut results: peer::AskResults,
+    ) -> capnp::Result<()> {
+        let question = Bytes::copy_from_slice(params.get()?.get_question()?);
+        drop(params);
+        let answer = self.consensus.answer(question).await.map_err(stopped)?;
+        results.get().set_known(answer.is_some());
+        results.get().set_answer(&answer.unwrap_or_default());
         Ok(())
     }
 

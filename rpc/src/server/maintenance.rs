@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::snapshot;
 use crate::schema::maintenance_capnp::{cluster, maintenance};
 use crate::wire;
+use coffer_core::{Member, MemberInfo};
 use std::rc::Rc;
 
 pub(super) struct Maintenance {
@@ -81,14 +82,52 @@ impl cluster::Server for Cluster {
     ) -> capnp::Result<()> {
         let thread = &self.connection.thread;
         let header = thread.node.header();
+        // What is stored of others may be unreadable; this one is known anyhow.
+        let mut members = thread.node.members().unwrap_or_default();
+        if members.iter().all(|(member, _)| member.id != header.member_id) {
+            members.push((Member { id: header.member_id, info: MemberInfo::default() }, true));
+        }
         let mut info = results.get();
         wire::put_header(&header, info.reborrow().init_header());
-        let mut member = info.init_members(1).get(0);
-        member.set_id(header.member_id);
-        let urls = &thread.config.advertise_urls;
-        let mut list = member.init_client_urls(wire::list_len(urls.len()));
-        for (index, url) in (0..).zip(urls) {
-            list.set(index, url);
+        let mut list = info.init_members(wire::list_len(members.len()));
+        for (index, (member, votes)) in (0..).zip(&members) {
+            let urls = match member.id == header.member_id {
+                true => &thread.config.advertise_urls,
+                false => &member.info.client_urls,
+            };
+            let mut to = list.reborrow().get(index);
+            to.set_id(member.id);
+            to.set_is_learner(!votes);
+            wire::maintenance::put_texts(urls, to.init_client_urls(wire::list_len(urls.len())));
+        }
+        Ok(())
+    }
+
+    async fn list(
+        self: Rc<Self>,
+        params: cluster::ListParams,
+        mut results: cluster::ListResults,
+    ) -> capnp::Result<()> {
+        let request = params.get()?;
+        let work = self.connection.thread.node.member_list(request.get_linearizable());
+        match self.connection.read(request.get_deadline_ms(), work).await {
+            Ok(members) => wire::maintenance::put_members(&members, results.get().init_ok()),
+            Err(error) => wire::error::put(&error, results.get().init_err()),
+        }
+        Ok(())
+    }
+
+    async fn change(
+        self: Rc<Self>,
+        params: cluster::ChangeParams,
+        mut results: cluster::ChangeResults,
+    ) -> capnp::Result<()> {
+        let request = params.get()?;
+        let change = wire::maintenance::get_member_request(request)?;
+        let work = self.connection.thread.node.member_change(change);
+        match self.connection.write(request.get_deadline_ms(), work).await {
+            Ok(members) => wire::maintenance::put_members(&members, results.get().init_ok()),
+            Err(error) => wire::error::put(&error, results.get().init_err()),
         }
         Ok(())
     }

@@ -1,9 +1,13 @@
-//! Status, hashes, snapshots.
+//! Status, hashes, snapshots, members.
 
 use super::{get_header, list_len, put_header};
-use crate::schema::maintenance_capnp::{hash_kv_response, snapshot_opened, status_response};
-use coffer_core::request::{HashKvResponse, StatusResponse};
+use crate::schema::maintenance_capnp::{
+    hash_kv_response, member_request, members_response, snapshot_opened, status_response,
+};
+use capnp::text_list;
+use coffer_core::request::{HashKvResponse, MemberRequest, MembersResponse, StatusResponse};
 use coffer_core::storage::{LogId, SnapshotHead};
+use coffer_core::{Member, MemberInfo};
 
 pub(crate) fn put_status(response: &StatusResponse, mut to: status_response::Builder<'_>) {
     put_header(&response.header, to.reborrow().init_header());
@@ -89,4 +93,83 @@ pub(crate) fn get_snapshot_head(from: snapshot_opened::Reader<'_>) -> SnapshotHe
         applied: LogId { term: from.get_applied_term(), index: from.get_applied_index() },
         created_s: from.get_created_s(),
     }
+}
+
+pub(crate) fn put_texts(texts: &[String], mut to: text_list::Builder<'_>) {
+    for (index, text) in (0..).zip(texts) {
+        to.set(index, text);
+    }
+}
+
+fn get_texts(from: text_list::Reader<'_>) -> capnp::Result<Vec<String>> {
+    from.iter().map(|text| Ok(text?.to_string()?)).collect()
+}
+
+pub(crate) fn put_members(response: &MembersResponse, mut to: members_response::Builder<'_>) {
+    put_header(&response.header, to.reborrow().init_header());
+    to.set_leader(response.leader);
+    to.set_added(response.added);
+    let mut list = to.init_members(list_len(response.members.len()));
+    for (index, (Member { id, info }, votes)) in (0..).zip(&response.members) {
+        let mut to = list.reborrow().get(index);
+        to.set_id(*id);
+        to.set_name(&info.name);
+        to.set_votes(*votes);
+        to.set_wants_vote(info.wants_vote);
+        put_texts(&info.peer_urls, to.reborrow().init_peer_urls(list_len(info.peer_urls.len())));
+        put_texts(&info.client_urls, to.init_client_urls(list_len(info.client_urls.len())));
+    }
+}
+
+pub(crate) fn get_members(from: members_response::Reader<'_>) -> capnp::Result<MembersResponse> {
+    let member = |from: members_response::member::Reader<'_>| {
+        let info = MemberInfo {
+            name: from.get_name()?.to_string()?,
+            peer_urls: get_texts(from.get_peer_urls()?)?,
+            client_urls: get_texts(from.get_client_urls()?)?,
+            wants_vote: from.get_wants_vote(),
+        };
+        Ok((Member { id: from.get_id(), info }, from.get_votes()))
+    };
+    Ok(MembersResponse {
+        header: get_header(from.get_header()?),
+        members: from.get_members()?.iter().map(member).collect::<capnp::Result<_>>()?,
+        leader: from.get_leader(),
+        added: from.get_added(),
+    })
+}
+
+pub(crate) fn put_member_request(request: &MemberRequest, mut to: member_request::Builder<'_>) {
+    match request {
+        MemberRequest::Add { peer_urls, learner } => {
+            let mut to = to.init_add();
+            to.set_learner(*learner);
+            put_texts(peer_urls, to.init_peer_urls(list_len(peer_urls.len())));
+        }
+        MemberRequest::Promote { id } => to.set_promote(*id),
+        MemberRequest::Remove { id } => to.set_remove(*id),
+        MemberRequest::Update { id, peer_urls } => {
+            let mut to = to.init_update();
+            to.set_id(*id);
+            put_texts(peer_urls, to.init_peer_urls(list_len(peer_urls.len())));
+        }
+        MemberRequest::MoveLeader { id } => to.set_move_leader(*id),
+    }
+}
+
+pub(crate) fn get_member_request(from: member_request::Reader<'_>) -> capnp::Result<MemberRequest> {
+    use member_request::Which;
+    Ok(match from.which()? {
+        Which::Add(add) => {
+            let add = add?;
+            MemberRequest::Add { peer_urls: get_texts(add.get_peer_urls()?)?, learner: add.get_learner() }
+        }
+        Which::Promote(id) => MemberRequest::Promote { id },
+        Which::Remove(id) => MemberRequest::Remove { id },
+        Which::Update(update) => {
+            let update = update?;
+            MemberRequest::Update { id: update.get_id(), peer_urls: get_texts(update.get_peer_urls()?)? }
+        }
+        Which::MoveLeader(id) => MemberRequest::MoveLeader { id },
+    })
 }

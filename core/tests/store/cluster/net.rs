@@ -194,6 +194,11 @@ impl Caller for Way {
         Box::pin(self.ask(patience, |target| async move { target.propose_for(payload).await }))
     }
 
+    fn ask(&self, question: Bytes, patience: Duration) -> BoxFuture<'_, Result<Option<Bytes>, PeerError>> {
+        let asked = self.ask(patience, |target| async move { target.answer(question).await });
+        Box::pin(async move { asked.await?.map_err(broken) })
+    }
+
     fn change(
         &self,
         change: MemberChange,

@@ -172,7 +172,7 @@ impl Store {
         let Outcome::Range(view) = outcome else { panic!("{outcome:?}") };
         let mut finding = self.reader().find(view.clone());
         while !finding.step(&*self.values).unwrap() {}
-        finding.finish()
+        finding.finish().expect("nothing replaces the state")
     }
 
     /// Keys and main revisions of what a range inside a txn finds.

@@ -131,6 +131,9 @@ pub(crate) enum ClientCommand {
     /// Work with leases
     #[command(subcommand)]
     Lease(LeaseCommand),
+    /// Show and change who belongs to the cluster
+    #[command(subcommand)]
+    Member(MemberCommand),
     /// Drop the history before a revision
     #[command(visible_alias = "compaction")]
     Compact(CompactOptions),
@@ -401,6 +404,54 @@ pub(crate) enum LeaseCommand {
     List,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Show the members
+    List {
+        /// l: linearizable; s: serializable, as one member knows them
+        #[arg(long, value_name = "l|s", default_value = "l")]
+        consistency: Consistency,
+    },
+    /// Add a member, before it is started
+    Add {
+        /// What it will be called
+        name: String,
+        /// Where other members will reach it, separated by commas
+        #[arg(long, value_name = "URL,…", value_delimiter = ',', required = true)]
+        peer_urls: Vec<String>,
+        /// It gets the log, and no vote
+        #[arg(long)]
+        learner: bool,
+    },
+    /// Give a learner a vote
+    Promote {
+        /// The member (hexadecimal)
+        #[arg(value_parser = member_id)]
+        id: u64,
+    },
+    /// Remove a member; it stops by itself, and can not come back under its id
+    Remove {
+        /// The member (hexadecimal)
+        #[arg(value_parser = member_id)]
+        id: u64,
+    },
+    /// Change where other members reach a member
+    Update {
+        /// The member (hexadecimal)
+        #[arg(value_parser = member_id)]
+        id: u64,
+        /// Where they reach it from now on, separated by commas
+        #[arg(long, value_name = "URL,…", value_delimiter = ',', required = true)]
+        peer_urls: Vec<String>,
+    },
+    /// Hand the lead over to another member; ask the one that leads
+    MoveLeader {
+        /// The member (hexadecimal)
+        #[arg(value_parser = member_id)]
+        id: u64,
+    },
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompactOptions {
     /// The oldest revision that stays readable
@@ -508,7 +559,7 @@ the last compaction, and leases. What etcdctl saves from the same daemon is in t
 const SNAPSHOT_RESTORE_HELP: &str = "\
 The new store is the only member of a new cluster, with new random ids. With --initial-cluster each member restores the \
 same file with the same options, its own --name apart, and all get the ids that follow from the file, the URLs and the \
-token. This version serves clusters of one member only. The flags --seal-… open the snapshot and seal the new store; --new-… \
+token; daemons with --listen-peer-urls serve them. The flags --seal-… open the snapshot and seal the new store; --new-… \
 names another key for the store. A snapshot of etcd is taken as well, as `coffer import-etcd` does.";
 
 #[derive(Clone, Debug, Args)]
@@ -622,6 +673,12 @@ pub(crate) fn lease_id(text: &str) -> Result<LeaseId, String> {
         Ok(id) if id >= 0 => Ok(LeaseId(id)),
         _ => Err("a lease id is a hexadecimal number, as `coffer lease list` shows it".into()),
     }
+}
+
+fn member_id(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    u64::from_str_radix(digits, 16)
+        .map_err(|_| "a member's id is a hexadecimal number, as `coffer member list` shows it".into())
 }
 
 #[cfg(test)]

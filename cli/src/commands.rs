@@ -10,6 +10,7 @@ mod kv;
 mod lease;
 mod lines;
 mod maintenance;
+mod member;
 mod progress;
 pub(crate) mod snapshot;
 mod stdin;
@@ -44,6 +45,7 @@ pub(crate) async fn run(global: Global, command: ClientCommand) -> Result<(), Fa
             ClientCommand::Txn(options) => txn::run(&client, options, &mut output).await,
             ClientCommand::Watch(options) => watch::run(&client, options, &mut output).await,
             ClientCommand::Lease(command) => lease::run(&client, command, &mut output).await,
+            ClientCommand::Member(command) => member::run(&client, command, &mut output).await,
             ClientCommand::Compact(options) => maintenance::compact(&client, options, &mut output).await,
             ClientCommand::Import(options) => import::run(&client, options, &mut output).await,
             ClientCommand::Export(options) => export::run(&client, options).await,

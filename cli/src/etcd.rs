@@ -116,7 +116,7 @@ fn run(command_line: Given, seal: &SealFlags) -> Result<(), Ended> {
         coffer_version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
-    if !settings.listen_peer_urls.is_empty() {
+    if !settings.listen_peer_urls.is_empty() && settings.plan.peering.is_none() {
         let urls = settings.listen_peer_urls.join(",");
         tracing::info!(listen_peer_urls = %urls, "a member alone listens to no peers: these URLs are not bound");
     }
@@ -147,7 +147,7 @@ fn announce(name: &str, ready: &Ready<'_>) -> Result<(), Failure> {
         cluster_id = %format_args!("{cluster:x}"),
         name,
         revision = ready.header.revision,
-        "serving a cluster of this one member"
+        "serving"
     );
     for url in ready.metrics_urls {
         tracing::info!(address = %url, "serving metrics");

@@ -38,7 +38,21 @@ pub(crate) enum Wanted {
     Together { token: String, members: BTreeMap<String, Vec<String>>, name: String },
 }
 
+/// What the stores of a cluster are made from that is founded new: from nothing.
+pub(crate) const NOTHING: &str = "";
+
 impl NewClusterFlags {
+    /// What a daemon's settings say of it.
+    pub(crate) fn of(
+        name: &str,
+        initial_cluster: Option<String>,
+        initial_cluster_token: Option<String>,
+        initial_advertise_peer_urls: Option<String>,
+    ) -> Self {
+        let name = Some(name.to_owned());
+        Self { name, initial_cluster, initial_cluster_token, initial_advertise_peer_urls }
+    }
+
     /// Checks what was given. The errors are etcd's where etcd has one.
     pub(crate) fn resolve(self) -> Result<Wanted, Failure> {
         let Self { name, initial_cluster, initial_cluster_token, initial_advertise_peer_urls } = self;
@@ -63,7 +77,8 @@ impl NewClusterFlags {
     }
 }
 
-fn check(
+/// Checks that `--initial-cluster` and `--initial-advertise-peer-urls` say the same of `name`. The errors are etcd's.
+pub(crate) fn check(
     given: &str,
     members: &BTreeMap<String, Vec<String>>,
     name: &str,

@@ -12,8 +12,8 @@ use coffer_core::node::Node;
 use coffer_core::request::{
     CompactRequest, CompactResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvResponse,
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseListResponse, LeaseRevokeResponse,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    StatusResponse, TxnRequest, TxnResponse,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberRequest, MembersResponse, PutRequest, PutResponse,
+    RangeRequest, RangeResponse, StatusResponse, TxnRequest, TxnResponse,
 };
 use coffer_core::{Error, KeyRange, LeaseId};
 use coffer_rpc::client as rpc;
@@ -293,6 +293,22 @@ impl Client {
     /// See [`Error`].
     pub async fn status(&self) -> Result<StatusResponse, Error> {
         at!(self.place(), status())
+    }
+
+    /// Who belongs to the cluster, with who leads it: as of now if `linearizable`, else as the member that answers knows it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn member_list(&self, linearizable: bool) -> Result<MembersResponse, Error> {
+        at!(self.place(), member_list(linearizable))
+    }
+
+    /// Changes who belongs to the cluster, or who leads it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what makes no sense; unknown outcomes.
+    pub async fn member_change(&self, request: MemberRequest) -> Result<MembersResponse, Error> {
+        at!(self.place(), member_change(request))
     }
 
     /// Closes the store for every clone: what was begun is finished, every thread ends, a directory is free for

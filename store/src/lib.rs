@@ -66,6 +66,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod cluster;
 mod convert;
 mod embedded;
 mod keep_alive;
@@ -83,6 +84,7 @@ mod verify;
 mod watch;
 
 pub use client::Client;
+pub use cluster::{PeerServer, Peering};
 pub use convert::{ConvertedStore, Progress};
 pub use keep_alive::KeepAlive;
 pub use keys::{

@@ -90,13 +90,13 @@ fn check_auth(file: &EtcdFile, without_auth: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says of a cluster of several members that this version does not serve it.
+/// Says of a cluster of several members how it is served.
 pub(super) fn warn_of_others(cluster: Option<&NewCluster>) {
     let members = cluster.map_or(1, |cluster| cluster.members().len());
     if members > 1 {
         warn(format_args!(
-            "the store is that of one of {members} members, and this version serves clusters of one member only: it \
-             will not open this store"
+            "the store is that of one of {members} members: a daemon with --listen-peer-urls serves it together with the \
+             others; it cannot be opened alone"
         ));
     }
 }

@@ -6,15 +6,16 @@ use super::go::quoted;
 use super::log::{LogFormat, LogSettings};
 use super::urls;
 use crate::failure::Failure;
+use crate::new_cluster::{self, NOTHING};
 use crate::seal::SealFlags;
 use crate::serve::LogLevel;
 use crate::serve::compaction::AutoCompaction;
 use crate::serve::plan::{Listen, Plan, Surface};
 use crate::serve::rotation::Rotation;
 use crate::serve::settings::{Limits, absolute};
-use coffer::Seal;
+use coffer::{MemberInfo, NewCluster, Peering, Seal};
 use coffer_etcd::server::ServerConfig;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What the program is to do under the name `etcd`.
@@ -22,7 +23,7 @@ use std::time::Duration;
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) plan: Plan,
-    /// Where other members would come. Nothing listens there yet.
+    /// Where other members would come. Nothing listens there if there is none.
     pub(crate) listen_peer_urls: Vec<String>,
 }
 
@@ -92,7 +93,7 @@ impl Settings {
         }
         let advertise_client_urls = advertised(given)?;
         let limits = limits(given)?;
-        check_cluster(given, &name, &advertise_peer_urls)?;
+        let peering = peering(given, &name, &listen_peer_urls, &advertise_peer_urls)?;
         let auto_compaction = AutoCompaction::read(
             &given.text("auto-compaction-mode"),
             match given.text("auto-compaction-retention").as_str() {
@@ -104,11 +105,16 @@ impl Settings {
             "" => format!("{name}.etcd"),
             dir => dir.to_owned(),
         };
-        if given.text("initial-cluster-state") == "existing" && is_empty(Path::new(&data_dir)) {
-            return Err(Refusal::NotThere(format!(
-                "--initial-cluster-state existing: {data_dir} holds no member, and joining a cluster is not there yet"
-            )));
-        }
+        let own = MemberInfo {
+            name: name.clone(),
+            peer_urls: advertise_peer_urls.clone(),
+            client_urls: advertise_client_urls.clone(),
+            wants_vote: false,
+        };
+        let surface = ServerConfig {
+            has_peers: peering.is_some(),
+            ..surface(given, &name, &limits, advertise_client_urls, advertise_peer_urls)
+        };
         let plan = Plan {
             data_dir: absolute(data_dir.into())?,
             options: limits.options().quota_bytes(quota_bytes(given)),
@@ -116,8 +122,10 @@ impl Settings {
                 .into_iter()
                 .map(|url| Listen { surface: Surface::Etcd, url })
                 .collect(),
+            peering,
+            own,
             rpc: coffer_rpc::server::ServerConfig::default(),
-            etcd: surface(given, &name, &limits, advertise_client_urls, advertise_peer_urls),
+            etcd: surface,
             auto_compaction,
             rotation: Rotation::default(),
         };
@@ -270,17 +278,51 @@ fn limits(given: &mut Given) -> Result<Limits, String> {
 
 const PROGRESS_MIN: Duration = Duration::from_millis(100);
 
-fn check_cluster(given: &mut Given, name: &str, advertise_peer_urls: &[String]) -> Result<(), Refusal> {
-    let initial_cluster = given.text("initial-cluster");
-    if initial_cluster.is_empty() {
-        return Ok(());
-    }
-    let named = match cluster::own_peer_urls(&initial_cluster, name) {
-        Ok(urls) => urls,
-        Err(cluster::Unfit::Wrong(error)) => return Err(Refusal::Wrong(error)),
-        Err(cluster::Unfit::Others(error)) => return Err(Refusal::NotThere(error)),
+/// How the member finds the others; `None` if nothing is said of any: then it stays alone.
+fn peering(
+    given: &mut Given,
+    name: &str,
+    listen_urls: &[String],
+    advertise_peer_urls: &[String],
+) -> Result<Option<Peering>, Refusal> {
+    let (initial_cluster, token) = (given.text("initial-cluster"), given.text("initial-cluster-token"));
+    let joins = given.text("initial-cluster-state") == "existing";
+    let members =
+        cluster::members(&initial_cluster).map_err(|error| format!("--initial-cluster: {error}"))?;
+    let cluster = if members.len() > 1 {
+        new_cluster::check(&initial_cluster, &members, name, Some(advertise_peer_urls))?;
+        NewCluster::together(&token, &members, name, NOTHING.as_bytes())
+    } else {
+        if !initial_cluster.is_empty() {
+            note_own_urls(given, &members, name, advertise_peer_urls)?;
+        }
+        if !given.is_set("listen-peer-urls") {
+            return Ok(None);
+        }
+        // Alone now, and perhaps not for ever.
+        NewCluster::alone(MemberInfo {
+            name: name.to_owned(),
+            peer_urls: advertise_peer_urls.to_vec(),
+            ..MemberInfo::default()
+        })
     };
-    // etcd refuses what it can not resolve to the same addresses; with one member nothing depends on it.
+    let cluster = cluster.map_err(|error| Refusal::Wrong(error.to_string()))?;
+    let mut urls = cluster.members().iter().flat_map(|member| &member.info.peer_urls);
+    if let Some(url) = urls.find(|url| !["http", "coffer"].contains(&scheme(url))) {
+        return Err(Refusal::NotThere(format!("peers at {url}: {}", super::table::TLS)));
+    }
+    let listen_urls = listen_urls.iter().map(|url| urls::to_bind(url)).collect();
+    Ok(Some(Peering { listen_urls, cluster, joins }))
+}
+
+/// etcd refuses what it can not resolve to the same addresses; with one member nothing depends on it.
+fn note_own_urls(
+    given: &mut Given,
+    members: &BTreeMap<String, Vec<String>>,
+    name: &str,
+    advertise_peer_urls: &[String],
+) -> Result<(), Refusal> {
+    let named = cluster::own_peer_urls(members, name)?;
     if named != advertise_peer_urls {
         given.notes.push(Note::Warning(format!(
             "--initial-cluster has {name}={} but --initial-advertise-peer-urls has {}; the latter is shown in the \
@@ -292,8 +334,8 @@ fn check_cluster(given: &mut Given, name: &str, advertise_peer_urls: &[String]) 
     Ok(())
 }
 
-fn is_empty(dir: &Path) -> bool {
-    std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
+fn scheme(url: &str) -> &str {
+    url.split_once("://").map_or("", |(scheme, _)| scheme)
 }
 
 #[cfg(test)]
@@ -349,6 +391,28 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_of_a_static_cluster_are_followed() {
+        let three = "a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380";
+        let of = |name: &str, ip: &str| {
+            let line = format!(
+                "--name {name} --initial-cluster {three} --initial-cluster-token t --initial-advertise-peer-urls \
+                 http://{ip}:2380 --listen-peer-urls http://0.0.0.0:2380"
+            );
+            settings(&line).expect("a plan").plan.peering.expect("peers")
+        };
+        let (a, b) = (of("a", "10.0.0.1"), of("b", "10.0.0.2"));
+        assert_eq!(a.listen_urls, ["http://0.0.0.0:2380"]);
+        assert_eq!((a.cluster.members().len(), a.cluster.members()), (3, b.cluster.members()));
+        let wrong =
+            format!("--name a --initial-cluster {three} --initial-advertise-peer-urls http://10.0.0.9:2380");
+        let Err(Refusal::Wrong(text)) = settings(&wrong) else { panic!("it fits nobody") };
+        assert!(text.contains("--initial-cluster has a=http://10.0.0.1:2380 but missing from"), "{text}");
+        assert_eq!(settings("").expect("a plan").plan.peering, None);
+        let alone = settings("--name a --listen-peer-urls http://0.0.0.0:2380").expect("a plan").plan.peering;
+        assert_eq!(alone.expect("it may grow").cluster.members().len(), 1);
+    }
+
+    #[test]
     fn flags_about_tls_are_refused_together() {
         let refused = settings(
             "--cert-file=/c --key-file=/k --client-cert-auth --peer-cert-file=/p --listen-client-urls=https://127.0.0.1:1 \
@@ -374,10 +438,9 @@ mod tests {
             ("--proxy on", "the v2 proxy is not there"),
             ("--discovery-srv example.com", "members are not found by discovery"),
             ("--listen-peer-urls https://127.0.0.1:1", "TLS is not there yet"),
-            ("--name a --initial-cluster a=http://a:1,b=http://b:1", "(b)"),
             (
-                "--initial-cluster-state existing --data-dir /nonexistent",
-                "joining a cluster is not there yet",
+                "--name a --initial-cluster a=https://a:1,b=http://b:1 --initial-advertise-peer-urls https://a:1",
+                "TLS is not there yet",
             ),
         ] {
             match settings(line) {

@@ -54,7 +54,7 @@ const NO_DISCOVERY: &str = "belongs to discovery, which is not there";
 const BBOLT: &str = "tunes etcd's storage engine, bbolt; there is none";
 const ALWAYS: &str = "always on";
 const NO_TRACING: &str = "traces are not exported";
-const ONE_MEMBER: &str = "concerns clusters of several members, which are not there yet";
+const FIXED: &str = "concerns how members work together, which cannot be adjusted yet";
 const V2: &str = "the v2 API is not there";
 const V2_PROXY: &str = "belongs to the v2 proxy, which is not there";
 const NO_AUTH: &str = "authentication is not there yet";
@@ -68,9 +68,9 @@ static MEMBER: [Flag; 31] = [
     flag(Member, 4, "heartbeat-interval", Uint64, "100", Used, "milliseconds between heartbeats"),
     flag(Member, 4, "election-timeout", Uint64, "1000", Used,
         "milliseconds that a member waits for a leader; the shortest lease is one and a half times this"),
-    flag(Member, 4, "initial-election-tick-advance", Bool, "true", Idle, "a single member leads at once"),
+    flag(Member, 4, "initial-election-tick-advance", Bool, "true", Idle, "nobody waits longer than it must"),
     flag(Member, 4, "listen-peer-urls", Urls, "http://localhost:2380", Used,
-        "where other members will come; checked, but nothing listens there while there is one member"),
+        "where other members come; nothing listens there unless it is given or --initial-cluster names several"),
     flag(Member, 4, "listen-client-urls", Urls, "http://localhost:2379", Used,
         "where clients are served; port 0 takes a free one"),
     flag(Member, 5, "listen-client-http-urls", Urls, "", Used,
@@ -95,8 +95,8 @@ static MEMBER: [Flag; 31] = [
     flag(Member, 5, "socket-reuse-port", Bool, "false", Idle, "a port has one owner"),
     flag(Member, 5, "socket-reuse-address", Bool, "false", Idle, ALWAYS),
     flag(Member, 4, "enable-grpc-gateway", Bool, "true", Used, "serve the JSON gateway"),
-    flag(Member, 5, "raft-read-timeout", Duration, "5s", Idle, ONE_MEMBER),
-    flag(Member, 5, "raft-write-timeout", Duration, "5s", Idle, ONE_MEMBER),
+    flag(Member, 5, "raft-read-timeout", Duration, "5s", Idle, FIXED),
+    flag(Member, 5, "raft-write-timeout", Duration, "5s", Idle, FIXED),
     flag(Member, 6, "feature-gates", Gates, "", Idle, "names are checked; what they switch is etcd's own inside"),
     flag(Member, 4, "config-file", Text, "", Used,
         "a YAML or JSON file; other flags and all variables are then ignored"),
@@ -107,13 +107,13 @@ static MEMBER: [Flag; 31] = [
 #[rustfmt::skip]
 static CLUSTERING: [Flag; 26] = [
     flag(Clustering, 4, "initial-advertise-peer-urls", Urls, "http://localhost:2380", Used,
-        "peer URLs that the list of members shows"),
+        "where other members reach this one, and what the list of members shows"),
     flag(Clustering, 4, "initial-cluster", Text, "", Used,
-        "the members at the beginning, name=url,…; only this one can be named yet"),
+        "the members at the beginning, name=url,…; the same for each of them"),
     flag(Clustering, 4, "initial-cluster-state", Choice(&["new", "existing"]), "new", Used,
-        "existing is refused for an empty directory: there is no cluster to join yet"),
-    flag(Clustering, 4, "initial-cluster-token", Text, "etcd-cluster", Idle,
-        "the id of a cluster is random, so that two are never mixed up"),
+        "existing: a new store asks the other members who it is"),
+    flag(Clustering, 4, "initial-cluster-token", Text, "etcd-cluster", Used,
+        "makes the ids, with the peer URLs, where --initial-cluster names several members; else they are random"),
     flag(Clustering, 4, "advertise-client-urls", Urls, "http://localhost:2379", Used,
         "client URLs that the list of members shows"),
     flag(Clustering, 6, "discovery-token", Text, "", Refused, DISCOVERY),
@@ -132,7 +132,7 @@ static CLUSTERING: [Flag; 26] = [
     flag(Clustering, 4, "discovery-fallback", Choice(&["exit", "proxy"]), "exit", Idle, NO_DISCOVERY),
     flag(Clustering, 4, "discovery-srv", Text, "", Refused, DISCOVERY),
     flag(Clustering, 4, "discovery-srv-name", Text, "", Idle, NO_DISCOVERY),
-    flag(Clustering, 4, "strict-reconfig-check", Bool, "true", Idle, ONE_MEMBER),
+    flag(Clustering, 4, "strict-reconfig-check", Bool, "true", Idle, FIXED),
     flag(Clustering, 4, "pre-vote", Bool, "true", Idle, ALWAYS),
     flag(Clustering, 4, "auto-compaction-retention", Text, "0", Used,
         "how much history is kept: hours, a duration, or revisions; 0 for all of it"),
@@ -171,7 +171,7 @@ static SECURITY: [Flag; 27] = [
     flag(Security, 5, "tls-min-version", Text, "TLS1.2", Idle, "TLS is not there yet"),
     flag(Security, 5, "tls-max-version", Text, "", Idle, "TLS is not there yet"),
     flag(Security, 6, "peer-skip-client-san-verification", Bool, "false", Idle, "TLS is not there yet"),
-    flag(Security, 6, "max-learners", Int64, "1", Idle, ONE_MEMBER),
+    flag(Security, 6, "max-learners", Int64, "1", Idle, FIXED),
 ];
 
 #[rustfmt::skip]
@@ -213,16 +213,16 @@ static TRACING: [Flag; 5] = [
 
 #[rustfmt::skip]
 static FEATURES: [Flag; 9] = [
-    flag(Features, 6, "corrupt-check-time", Duration, "0s", Idle, ONE_MEMBER),
-    flag(Features, 6, "compact-hash-check-time", Duration, "1m0s", Idle, ONE_MEMBER),
+    flag(Features, 6, "corrupt-check-time", Duration, "0s", Idle, FIXED),
+    flag(Features, 6, "compact-hash-check-time", Duration, "1m0s", Idle, FIXED),
     flag(Features, 6, "compaction-batch-limit", Int64, "1000", Idle, "compaction works in slices of its own size"),
     flag(Features, 6, "compaction-sleep-interval", Duration, "0s", Idle, "compaction runs beside requests and rests between its slices"),
     flag(Features, 6, "watch-progress-notify-interval", Duration, "10m0s", Used,
         "how often an idle watch that asked for it is told of progress; at least 100ms"),
     flag(Features, 6, "warning-apply-duration", Duration, "100ms", Idle, "applying a request reads no disk"),
     flag(Features, 6, "bootstrap-defrag-threshold-megabytes", Uint64, "0", Idle, "there is nothing to defragment"),
-    flag(Features, 6, "downgrade-check-time", Duration, "5s", Idle, ONE_MEMBER),
-    flag(Features, 6, "snapshot-catchup-entries", Uint64, "5000", Idle, ONE_MEMBER),
+    flag(Features, 6, "downgrade-check-time", Duration, "5s", Idle, FIXED),
+    flag(Features, 6, "snapshot-catchup-entries", Uint64, "5000", Idle, FIXED),
 ];
 
 #[rustfmt::skip]
@@ -250,7 +250,7 @@ static GONE: [Flag; 37] = [
     gone((4, 4), "experimental-backend-bbolt-freelist-type", Text, "map", OlderName("backend-bbolt-freelist-type"), ""),
     gone((5, 6), "experimental-bootstrap-defrag-threshold-megabytes", Uint64, "0",
         OlderName("bootstrap-defrag-threshold-megabytes"), ""),
-    gone((5, 6), "experimental-compact-hash-check-enabled", Bool, "false", Idle, ONE_MEMBER),
+    gone((5, 6), "experimental-compact-hash-check-enabled", Bool, "false", Idle, FIXED),
     gone((5, 6), "experimental-compact-hash-check-time", Duration, "1m0s", OlderName("compact-hash-check-time"), ""),
     gone((4, 6), "experimental-compaction-batch-limit", Int64, "1000", OlderName("compaction-batch-limit"), ""),
     gone((5, 6), "experimental-compaction-sleep-interval", Duration, "0s", OlderName("compaction-sleep-interval"), ""),

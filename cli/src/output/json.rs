@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use coffer::request::{
     CompactResponse, DeleteRangeResponse, HashKvResponse, Header, LeaseGrantResponse, LeaseKeepAliveResponse,
-    LeaseListResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, PutResponse, RangeResponse,
-    StatusResponse, TxnOpResponse, TxnResponse,
+    LeaseListResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, MembersResponse, PutResponse,
+    RangeResponse, StatusResponse, TxnOpResponse, TxnResponse,
 };
-use coffer::{Event, EventKind, KeyValue, Update};
+use coffer::{Event, EventKind, KeyValue, Member, Update};
 use serde::Serialize;
 
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
@@ -258,6 +258,47 @@ impl From<&LeaseListResponse> for LeaseListJson {
         Self {
             header: (&response.header).into(),
             leases: response.leases.iter().map(|lease| LeaseJson { id: lease.0 }).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct MembersJson {
+    header: HeaderJson,
+    members: Vec<MemberJson>,
+    /// Ours.
+    leader: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    added: u64,
+}
+
+#[derive(Serialize)]
+struct MemberJson {
+    #[serde(rename = "ID")]
+    id: u64,
+    name: String,
+    #[serde(rename = "peerURLs")]
+    peer_urls: Vec<String>,
+    #[serde(rename = "clientURLs")]
+    client_urls: Vec<String>,
+    #[serde(rename = "isLearner", skip_serializing_if = "is_zero")]
+    is_learner: bool,
+}
+
+impl From<&MembersResponse> for MembersJson {
+    fn from(response: &MembersResponse) -> Self {
+        let member = |(member, votes): &(Member, bool)| MemberJson {
+            id: member.id,
+            name: member.info.name.clone(),
+            peer_urls: member.info.peer_urls.clone(),
+            client_urls: member.info.client_urls.clone(),
+            is_learner: !votes,
+        };
+        Self {
+            header: (&response.header).into(),
+            members: response.members.iter().map(member).collect(),
+            leader: response.leader,
+            added: response.added,
         }
     }
 }

@@ -47,6 +47,24 @@ pub(crate) struct Partial {
     #[arg(long, env = "COFFER_ADVERTISE_CLIENT_URLS", value_name = "URL,…", value_delimiter = ',')]
     #[serde(deserialize_with = "one_or_many")]
     pub(crate) advertise_client_urls: Option<Vec<String>>,
+    /// Where other members are served, separated by commas: coffer://host:port or http://host:port
+    /// [default: coffer://127.0.0.1:7421 if one of the flags of a cluster is given, else nowhere]
+    #[arg(long, env = "COFFER_LISTEN_PEER_URLS", value_name = "URL,…", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_many")]
+    pub(crate) listen_peer_urls: Option<Vec<String>>,
+    /// Where other members reach this one, separated by commas [default: what --initial-cluster says]
+    #[arg(long, env = "COFFER_INITIAL_ADVERTISE_PEER_URLS", value_name = "URL,…")]
+    pub(crate) initial_advertise_peer_urls: Option<String>,
+    /// All members of a new cluster, a URL each; whoever has more is named again. The same for all of them, and counts only
+    /// for a new store [default: this one alone]
+    #[arg(long, env = "COFFER_INITIAL_CLUSTER", value_name = "NAME=URL,…")]
+    pub(crate) initial_cluster: Option<String>,
+    /// Whether the cluster is founded now: new or existing [default: new]
+    #[arg(long, env = "COFFER_INITIAL_CLUSTER_STATE", value_name = "STATE")]
+    pub(crate) initial_cluster_state: Option<String>,
+    /// What tells this cluster from another one at the same URLs [default: etcd-cluster]
+    #[arg(long, env = "COFFER_INITIAL_CLUSTER_TOKEN", value_name = "TOKEN")]
+    pub(crate) initial_cluster_token: Option<String>,
     /// Milliseconds between heartbeats [default: 100]
     #[arg(long, env = "COFFER_HEARTBEAT_INTERVAL", value_name = "MS")]
     pub(crate) heartbeat_interval: Option<u64>,
@@ -91,12 +109,17 @@ pub(crate) struct Partial {
 }
 
 /// The keys of a file: the fields of [`Partial`].
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 27] = [
     "name",
     "data-dir",
     "backend",
     "listen-client-urls",
     "advertise-client-urls",
+    "listen-peer-urls",
+    "initial-advertise-peer-urls",
+    "initial-cluster",
+    "initial-cluster-state",
+    "initial-cluster-token",
     "heartbeat-interval",
     "election-timeout",
     "max-txn-ops",
@@ -149,6 +172,13 @@ impl Partial {
             backend: self.backend.or(fallback.backend),
             listen_client_urls: self.listen_client_urls.or(fallback.listen_client_urls),
             advertise_client_urls: self.advertise_client_urls.or(fallback.advertise_client_urls),
+            listen_peer_urls: self.listen_peer_urls.or(fallback.listen_peer_urls),
+            initial_advertise_peer_urls: self
+                .initial_advertise_peer_urls
+                .or(fallback.initial_advertise_peer_urls),
+            initial_cluster: self.initial_cluster.or(fallback.initial_cluster),
+            initial_cluster_state: self.initial_cluster_state.or(fallback.initial_cluster_state),
+            initial_cluster_token: self.initial_cluster_token.or(fallback.initial_cluster_token),
             heartbeat_interval: self.heartbeat_interval.or(fallback.heartbeat_interval),
             election_timeout: self.election_timeout.or(fallback.election_timeout),
             max_txn_ops: self.max_txn_ops.or(fallback.max_txn_ops),

@@ -1,7 +1,7 @@
 //! The life of a daemon.
 //!
-//! Order of the start: signals, store, listeners, the announcement. Order of the end: no new connections, requests under
-//! way are answered, the store is closed.
+//! Order of the start: signals, store (with the listeners for other members), listeners for clients, the announcement. Order of
+//! the end: no new connections, requests under way are answered, the store is closed, and then the way to other members.
 
 use super::compaction;
 use super::data_dir;
@@ -11,12 +11,13 @@ use super::surfaces::Surfaces;
 use crate::failure::{Exit, Failure};
 use crate::key_admin::{self, Served};
 use coffer::request::Header;
-use coffer::{Error, ErrorGroup, OpenStore, StoreKeys, Uri};
+use coffer::{Error, ErrorGroup, OpenStore, PeerServer, StoreKeys, Uri};
 use coffer_core::node::Node;
 use coffer_runtime::{Signal, SignalStream};
-use futures_util::StreamExt;
 use futures_util::future::{self, Either};
+use futures_util::{FutureExt, StreamExt};
 use sd_notify::NotifyState;
+use std::convert::Infallible;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,8 +45,7 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
     let signals = coffer_runtime::signal()
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot receive signals: {error}")))?;
     data_dir::check(&plan.data_dir)?;
-    let uri = Uri::File { dir: plan.data_dir.clone(), backend: None, seal: None };
-    let OpenStore { node, keys } = plan.options.open_store(&uri).await?;
+    let (OpenStore { node, keys }, peers) = open(plan).await?;
     tell_how_it_is_kept(plan, &node).await;
     let keys = keys.map(Arc::new);
     let served = Served { node: node.clone(), keys: keys.clone() };
@@ -66,7 +66,7 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
                 metrics_urls: surfaces.metrics_urls(),
             };
             let ended = match announce(&ready) {
-                Ok(()) => until_the_end(plan, &node, keys, &surfaces, signals).await,
+                Ok(()) => until_the_end(plan, &node, keys, peers.as_ref(), &surfaces, signals).await,
                 Err(failure) => Err(failure),
             };
             surfaces.shutdown();
@@ -76,7 +76,21 @@ async fn serve(plan: &Plan, announce: impl FnOnce(&Ready<'_>) -> Result<(), Fail
     };
     drop(admin);
     node.shutdown();
+    if let Some(peers) = peers {
+        peers.shutdown();
+    }
     ended
+}
+
+/// Opens the store, alone or among others.
+async fn open(plan: &Plan) -> Result<(OpenStore, Option<PeerServer>), Failure> {
+    let Some(peering) = &plan.peering else {
+        let uri = Uri::File { dir: plan.data_dir.clone(), backend: None, seal: None };
+        return Ok((plan.options.open_store(&uri).await?, None));
+    };
+    let (store, peers) = plan.options.open_member(&plan.data_dir, peering).await?;
+    tracing::info!(urls = %List(peers.local_urls()), "listening to other members");
+    Ok((store, Some(peers)))
 }
 
 /// Says in the log whether the store is sealed.
@@ -99,18 +113,22 @@ async fn until_the_end(
     plan: &Plan,
     node: &Node,
     keys: Option<Arc<StoreKeys>>,
+    peers: Option<&PeerServer>,
     surfaces: &Surfaces,
     signals: SignalStream,
 ) -> Result<(), Failure> {
     let urls = List(surfaces.local_urls());
     tell_systemd(&[NotifyState::Ready, NotifyState::Status(&format!("serving {urls}"))]);
-    let (stop, fault_of_node) = (pin!(told_to_stop(signals)), pin!(node.stopped()));
-    let end = future::select(stop, fault_of_node);
+    let (fault_of_node, removal) = (pin!(node.stopped()), pin!(removal(peers, node)));
+    let ended = future::select(fault_of_node, removal);
+    let (stop, ended) = (pin!(told_to_stop(signals)), ended.map(|reason| reason.factor_first().0));
+    let end = future::select(stop, ended);
     let compaction = compaction::run(plan.auto_compaction, node);
-    let housekeeping = pin!(future::join(compaction, rotation::run(plan.rotation, keys)));
+    let own = publish(plan, node, surfaces);
+    let housekeeping = pin!(future::join3(compaction, rotation::run(plan.rotation, keys), own));
     let end = match future::select(end, housekeeping).await {
         Either::Left((end, _)) => end,
-        Either::Right(((never, _), _)) => match never {},
+        Either::Right(((never, _, _), _)) => match never {},
     };
     match end {
         Either::Left((signal, _)) => {
@@ -123,6 +141,29 @@ async fn until_the_end(
             Err(fault(reason))
         }
     }
+}
+
+/// Resolves when this member is removed from its cluster.
+async fn removal(peers: Option<&PeerServer>, node: &Node) -> Error {
+    match peers {
+        Some(peers) => peers.until_removed(node).await,
+        None => future::pending().await,
+    }
+}
+
+/// Tells the cluster of this member, and looks after those that are to vote.
+async fn publish(plan: &Plan, node: &Node, surfaces: &Surfaces) -> Infallible {
+    if plan.peering.is_some() {
+        let mut own = plan.own.clone();
+        if own.client_urls.is_empty() {
+            own.client_urls = surfaces.local_urls().to_vec();
+        }
+        if let Err(error) = coffer::cluster::publish(node, &own).await {
+            tracing::debug!(%error, "this member is not published");
+        }
+        coffer::cluster::promote_learners(node).await;
+    }
+    future::pending().await
 }
 
 /// A fault of this node: exit code 5 for damage, 1 else.

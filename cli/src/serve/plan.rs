@@ -2,7 +2,7 @@
 
 use super::compaction::AutoCompaction;
 use super::rotation::Rotation;
-use coffer::Options;
+use coffer::{MemberInfo, Options, Peering};
 use coffer_etcd::server::ServerConfig as EtcdConfig;
 use coffer_rpc::server::ServerConfig as RpcConfig;
 use std::path::PathBuf;
@@ -15,6 +15,10 @@ pub(crate) struct Plan {
     pub(crate) options: Options,
     /// Where clients are served, in the order in which the ready line names them.
     pub(crate) listen: Vec<Listen>,
+    /// How it finds other members; `None` for a store that stays alone.
+    pub(crate) peering: Option<Peering>,
+    /// What the cluster is told of this member, if it is one of several.
+    pub(crate) own: MemberInfo,
     pub(crate) rpc: RpcConfig,
     pub(crate) etcd: EtcdConfig,
     pub(crate) auto_compaction: Option<AutoCompaction>,

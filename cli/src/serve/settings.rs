@@ -8,8 +8,9 @@ use crate::byte_count;
 use crate::duration;
 use crate::etcd::urls;
 use crate::failure::Failure;
+use crate::new_cluster::{self, NewClusterFlags};
 use crate::seal::SealFlags;
-use coffer::{DEFAULT_PORT, Endpoint, Options};
+use coffer::{DEFAULT_PORT, Endpoint, MemberInfo, Options, Peering};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +50,18 @@ impl Settings {
             Some(urls) => advertised_urls(&urls)?,
             None => Vec::new(),
         };
+        let own_client_urls = advertised.clone();
+        let peering = Peers {
+            name: &name,
+            listen: given.listen_peer_urls,
+            advertise: given.initial_advertise_peer_urls,
+            cluster: given.initial_cluster,
+            state: given.initial_cluster_state,
+            token: given.initial_cluster_token,
+        };
+        let peering = peering.complete()?;
+        let has_peers = peering.is_some();
+        let own_peer_urls = peering.as_ref().map(Peering::own_urls).unwrap_or_default();
         let limits = Limits {
             heartbeat_interval: Duration::from_millis(given.heartbeat_interval.unwrap_or(100)),
             election_timeout: Duration::from_millis(given.election_timeout.unwrap_or(1000)),
@@ -81,12 +94,20 @@ impl Settings {
                 None => options,
             },
             listen,
+            own: MemberInfo {
+                name: name.clone(),
+                peer_urls: own_peer_urls,
+                client_urls: own_client_urls,
+                wants_vote: false,
+            },
+            peering,
             rpc: coffer_rpc::server::ServerConfig {
                 advertise_urls: advertised.clone(),
                 ..Default::default()
             },
             etcd: coffer_etcd::server::ServerConfig {
                 member_name: name,
+                has_peers,
                 // etcd's clients know no other scheme, and a socket file speaks Cap'n Proto here.
                 advertise_client_urls: advertised.into_iter().filter(|url| url.starts_with("http")).collect(),
                 ..Default::default()
@@ -95,6 +116,65 @@ impl Settings {
             rotation,
         };
         Ok(Self { plan, log_level: given.log_level.unwrap_or_default() })
+    }
+}
+
+/// What was said of other members.
+struct Peers<'a> {
+    name: &'a str,
+    listen: Option<Vec<String>>,
+    advertise: Option<String>,
+    cluster: Option<String>,
+    state: Option<String>,
+    token: Option<String>,
+}
+
+impl Peers<'_> {
+    /// How the member finds the others; `None` if nothing was said of any.
+    fn complete(self) -> Result<Option<Peering>, String> {
+        let Self { name, listen, advertise, cluster, state, token } = self;
+        let joins = joins(state.as_deref().unwrap_or("new"))?;
+        if listen.is_none() && advertise.is_none() && cluster.is_none() {
+            return Ok(None);
+        }
+        let listen_urls = listen.unwrap_or_else(|| vec![DEFAULT_PEER_URL.into()]);
+        let listen_urls: Vec<String> = trimmed(&listen_urls).map(str::to_owned).collect();
+        for url in &listen_urls {
+            check_peer_url("listen-peer-urls", url)?;
+        }
+        let flags = NewClusterFlags::of(name, cluster, token, advertise);
+        let cluster = flags.resolve().and_then(|wanted| wanted.cluster(new_cluster::NOTHING));
+        let cluster =
+            cluster.map_err(|failure| failure.to_string())?.ok_or("there is no cluster to found")?;
+        for url in cluster.members().iter().flat_map(|member| &member.info.peer_urls) {
+            check_peer_url("initial-cluster", url)?;
+        }
+        Ok(Some(Peering { listen_urls, cluster, joins }))
+    }
+}
+
+/// Where other members are served unless somebody says otherwise.
+const DEFAULT_PEER_URL: &str = "coffer://127.0.0.1:7421";
+
+/// Whether `--initial-cluster-state` says that the cluster is there already.
+fn joins(state: &str) -> Result<bool, String> {
+    match state {
+        "new" => Ok(false),
+        "existing" => Ok(true),
+        other => Err(format!("initial-cluster-state `{other}` is neither new nor existing")),
+    }
+}
+
+/// Refuses a URL that members cannot use yet.
+pub(crate) fn check_peer_url(setting: &str, url: &str) -> Result<(), String> {
+    match url.split_once("://") {
+        Some(("coffer" | "http", _)) => {
+            urls::read_peers(url).map(drop).map_err(|error| format!("{setting}: {error}"))
+        }
+        Some(("coffers" | "https", _)) => {
+            Err(format!("{setting}: `{url}`: TLS between members is not there yet; use http:// or coffer://"))
+        }
+        _ => Err(format!("{setting}: `{url}` must begin with coffer:// or http://")),
     }
 }
 
@@ -268,6 +348,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_has_peers_if_something_is_said_of_them() {
+        assert_eq!(Settings::complete(Partial::default()).unwrap().plan.peering, None);
+        let three = "a=http://h:1,b=coffer://h:2,c=http://h:3";
+        let given = |name: &str| Partial {
+            name: Some(name.into()),
+            initial_cluster: Some(three.into()),
+            listen_peer_urls: Some(vec!["http://127.0.0.1:0".into()]),
+            ..Partial::default()
+        };
+        let peering = |name: &str| Settings::complete(given(name)).unwrap().plan.peering.unwrap();
+        let (a, b) = (peering("a"), peering("b"));
+        assert_eq!(a.listen_urls, ["http://127.0.0.1:0"]);
+        assert_eq!((a.cluster.members().len(), a.cluster.members()), (3, b.cluster.members()));
+        assert_ne!(a.cluster, b.cluster, "who it is tells them apart");
+        let alone = Partial { listen_peer_urls: given("a").listen_peer_urls, ..Partial::default() };
+        assert_eq!(Settings::complete(alone).unwrap().plan.peering.unwrap().cluster.members().len(), 1);
+    }
+
+    #[test]
     fn what_can_not_work_is_refused() {
         let none = Partial::default;
         let listen = |url: &str| Partial { listen_client_urls: Some(vec![url.into()]), ..none() };
@@ -295,6 +394,19 @@ mod tests {
             (listen("coffers://a:1"), "TLS is not there yet"),
             (listen("coffer://a:x"), "no port number"),
             (listen(""), "names no URL"),
+            (
+                Partial { initial_cluster: Some("a=http://h:1".into()), ..none() },
+                "couldn't find local name \"default\"",
+            ),
+            (
+                Partial { initial_cluster: Some("default=https://h:1".into()), ..none() },
+                "TLS between members is not there yet",
+            ),
+            (
+                Partial { listen_peer_urls: Some(vec!["unix:///x".into()]), ..none() },
+                "must begin with coffer:// or http://",
+            ),
+            (Partial { initial_cluster_state: Some("old".into()), ..none() }, "neither new nor existing"),
             (
                 Partial {
                     listen_client_urls: Some(vec!["coffer://a:1".into(), "coffer://a:1".into()]),

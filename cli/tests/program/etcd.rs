@@ -196,7 +196,11 @@ fn what_is_wrong_ends_it_with_the_codes_of_etcd() {
             2,
             "etcd: --unsafe-no-fsync: an acknowledgement means that the data is on the disk",
         ),
-        (&["--initial-cluster=default=http://a:1,b=http://b:1"], 2, "other members (b)"),
+        (
+            &["--initial-cluster=default=http://a:1,b=http://b:1"],
+            1,
+            "--initial-cluster has default=http://a:1 but missing from --initial-advertise-peer-urls=",
+        ),
         (&["grpc-proxy", "start"], 2, "etcd grpc-proxy is not there"),
         (&["gateway", "start"], 2, "etcd gateway is not there"),
     ] {
@@ -249,7 +253,7 @@ fn the_flags_of_a_static_pod_start_it_and_sigterm_ends_it_well() {
 #[test]
 fn it_is_the_same_member_after_a_restart_in_its_default_directory() {
     let installed = Installed::new();
-    let member = |etcd: &mut Etcd| etcd.json("serving a cluster")["local-member-id"].clone();
+    let member = |etcd: &mut Etcd| etcd.json("\"msg\":\"serving\"")["local-member-id"].clone();
     let mut etcd = Etcd::start(installed.etcd().args(ANYWHERE).args(["--name", "m0"]));
     let first = member(&mut etcd);
     assert_eq!(etcd.stop(Signal::INT).0, Some(0));

@@ -3,6 +3,7 @@
 //! Expected simple outputs were written by etcdctl 3.4 for the same commands, unless a test says otherwise.
 
 mod bad_input;
+mod cluster;
 mod convert;
 mod directories;
 mod disk;

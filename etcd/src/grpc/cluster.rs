@@ -1,11 +1,14 @@
-//! The members: this one.
+//! The members.
 //!
-//! Changes are checked as etcd checks them, so that a client learns what is wrong with its request, and then refused.
+//! Changes are checked as etcd checks them, so that a client learns what is wrong with its request. One that is added to vote
+//! begins as a learner, and gets its vote from the leader once it has the log.
 
+use crate::convert::status;
 use crate::front::Front;
 use crate::proto::etcdserverpb::cluster_server::Cluster;
 use crate::proto::etcdserverpb::*;
-use coffer_core::MemberInfo;
+use coffer_core::consensus::{MemberChange, MemberError};
+use coffer_core::{Error, MemberInfo};
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -14,33 +17,51 @@ impl Cluster for Front {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        let urls = request.into_inner().peer_ur_ls;
+        let MemberAddRequest { peer_ur_ls: urls, is_learner } = request.into_inner();
         check_peer_urls(&urls)?;
-        let own = self.own_info().peer_urls;
-        if urls.iter().any(|url| own.iter().any(|own| own == url.trim())) {
-            return Err(Status::failed_precondition("etcdserver: Peer URLs already exists"));
+        self.check_unused(&urls, None)?;
+        let own = self.info_of(self.node.header().member_id)?;
+        if own.peer_urls.is_empty() || !self.config.has_peers {
+            return Err(Status::failed_precondition(
+                "etcdserver: this member does not listen to others: start it with --listen-peer-urls and \
+                 --initial-cluster",
+            ));
         }
-        Err(refused("adding members"))
+        let mut peer_urls: Vec<String> = urls.iter().map(|url| url.trim().to_owned()).collect();
+        peer_urls.sort();
+        let member = coffer_core::Member::fresh_id().map_err(status)?;
+        let info = MemberInfo { peer_urls, wants_vote: !is_learner, ..MemberInfo::default() };
+        self.change(MemberChange::AddLearner { member, description: info.encode() }).await?;
+        let members = self.list()?;
+        // What was asked for; its vote comes with the log.
+        let added = members.iter().find(|it| it.id == member).cloned();
+        let added = added.map(|added| Member { is_learner, ..added });
+        Ok(Response::new(MemberAddResponse { header: Some(self.list_header()), member: added, members }))
     }
 
     async fn member_remove(
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        self.check_member(request.into_inner().id)?;
-        Err(Status::failed_precondition(
-            "etcdserver: re-configuration failed due to not enough started members",
-        ))
+        let member = request.into_inner().id;
+        self.info_of(member)?;
+        self.change(MemberChange::Remove { member }).await?;
+        Ok(Response::new(MemberRemoveResponse { header: Some(self.list_header()), members: self.list()? }))
     }
 
     async fn member_update(
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        let request = request.into_inner();
-        self.check_member(request.id)?;
-        check_peer_urls(&request.peer_ur_ls)?;
-        Err(refused("changing the peer URLs of members"))
+        let MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
+        let known = self.info_of(id)?;
+        check_peer_urls(&peer_ur_ls)?;
+        self.check_unused(&peer_ur_ls, Some(id))?;
+        let mut peer_urls: Vec<String> = peer_ur_ls.iter().map(|url| url.trim().to_owned()).collect();
+        peer_urls.sort();
+        let description = MemberInfo { peer_urls, ..known }.encode();
+        self.change(MemberChange::Describe { member: id, description }).await?;
+        Ok(Response::new(MemberUpdateResponse { header: Some(self.list_header()), members: self.list()? }))
     }
 
     async fn member_list(
@@ -50,53 +71,95 @@ impl Cluster for Front {
         if request.into_inner().linearizable {
             self.read(self.node.barrier()).await?;
         }
-        let header = ResponseHeader { revision: 0, ..self.node.header().into() };
-        let MemberInfo { name, peer_urls, .. } = self.own_info();
-        let member = Member {
-            id: header.member_id,
-            name,
-            peer_ur_ls: known_urls(&peer_urls),
-            client_ur_ls: known_urls(&self.config.advertise_client_urls),
-            is_learner: self.node.is_learner(),
-        };
-        Ok(Response::new(MemberListResponse { header: Some(header), members: vec![member] }))
+        Ok(Response::new(MemberListResponse { header: Some(self.list_header()), members: self.list()? }))
     }
 
     async fn member_promote(
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        self.check_member(request.into_inner().id)?;
-        Err(Status::failed_precondition("etcdserver: can only promote a learner member"))
+        let member = request.into_inner().id;
+        self.info_of(member)?;
+        if self.node.membership().is_voter(member) {
+            return Err(Status::failed_precondition("etcdserver: can only promote a learner member"));
+        }
+        self.change(MemberChange::Promote { member }).await?;
+        Ok(Response::new(MemberPromoteResponse { header: Some(self.list_header()), members: self.list()? }))
     }
 }
 
 impl Front {
+    /// The members with what is known of each, ascending by id, and whether it has a vote.
+    fn members(&self) -> Result<Vec<(coffer_core::Member, bool)>, Status> {
+        let mut members = self.node.members().map_err(status)?;
+        let own = self.node.header().member_id;
+        if members.iter().all(|(member, _)| member.id != own) {
+            let alone = coffer_core::Member { id: own, info: MemberInfo::default() };
+            members.push((alone, !self.node.is_learner()));
+        }
+        for (member, _) in members.iter_mut().filter(|(member, _)| member.id == own) {
+            member.info = self.told(std::mem::take(&mut member.info));
+        }
+        Ok(members)
+    }
+
     /// What is known of this member: what the cluster knows of it, and what the server was told where it knows nothing.
-    fn own_info(&self) -> MemberInfo {
-        let (own, config) = (self.node.header().member_id, &self.config);
-        let known = self.node.members().unwrap_or_default().into_iter().map(|(member, _)| member);
-        let MemberInfo { name, peer_urls, .. } =
-            known.filter(|member| member.id == own).map(|member| member.info).next().unwrap_or_default();
+    fn told(&self, known: MemberInfo) -> MemberInfo {
+        let config = &self.config;
+        let list =
+            |known: Vec<String>, told: &Vec<String>| if known.is_empty() { told.clone() } else { known };
         MemberInfo {
-            name: if name.is_empty() { config.member_name.clone() } else { name },
-            peer_urls: if peer_urls.is_empty() { config.advertise_peer_urls.clone() } else { peer_urls },
-            ..MemberInfo::default()
+            name: if known.name.is_empty() { config.member_name.clone() } else { known.name },
+            peer_urls: list(known.peer_urls, &config.advertise_peer_urls),
+            client_urls: list(known.client_urls, &config.advertise_client_urls),
+            wants_vote: known.wants_vote,
         }
     }
 
-    fn check_member(&self, id: u64) -> Result<(), Status> {
-        match id == self.node.header().member_id {
-            true => Ok(()),
-            false => Err(Status::not_found("etcdserver: member not found")),
+    fn list(&self) -> Result<Vec<Member>, Status> {
+        let listed = |(coffer_core::Member { id, info }, votes): (coffer_core::Member, bool)| Member {
+            id,
+            name: info.name,
+            peer_ur_ls: known_urls(&info.peer_urls),
+            client_ur_ls: known_urls(&info.client_urls),
+            is_learner: !votes,
+        };
+        Ok(self.members()?.into_iter().map(listed).collect())
+    }
+
+    fn list_header(&self) -> ResponseHeader {
+        ResponseHeader { revision: 0, ..self.node.header().into() }
+    }
+
+    fn info_of(&self, id: u64) -> Result<MemberInfo, Status> {
+        let found = self.members()?.into_iter().find(|(member, _)| member.id == id);
+        found.map(|(member, _)| member.info).ok_or_else(|| Status::not_found("etcdserver: member not found"))
+    }
+
+    /// Refuses peer URLs that another member than `except` has.
+    fn check_unused(&self, urls: &[String], except: Option<u64>) -> Result<(), Status> {
+        let members = self.members()?;
+        let mut used = members.iter().filter(|(member, _)| Some(member.id) != except);
+        match used
+            .any(|(member, _)| urls.iter().any(|url| member.info.peer_urls.iter().any(|it| it == url.trim())))
+        {
+            true => Err(Status::failed_precondition("etcdserver: Peer URLs already exists")),
+            false => Ok(()),
         }
     }
-}
 
-fn refused(what: &str) -> Status {
-    Status::unimplemented(format!(
-        "etcdserver: this server is a cluster of one member: {what} is not supported"
-    ))
+    async fn change(&self, change: MemberChange) -> Result<(), Status> {
+        self.node.change_members(change).await.map_err(|error| match error {
+            MemberError::NotFound => Status::not_found("etcdserver: member not found"),
+            MemberError::LastVoter => Status::failed_precondition(
+                "etcdserver: re-configuration failed due to not enough started members",
+            ),
+            MemberError::NoLeader | MemberError::NotLeader => status(Error::NoLeader),
+            MemberError::InProgress => Status::unavailable("etcdserver: unhealthy cluster"),
+            MemberError::Unknown => status(Error::OutcomeUnknown),
+            other => Status::failed_precondition(format!("etcdserver: {other}")),
+        })
+    }
 }
 
 /// Those that etcd's clients know what to do with.

@@ -82,14 +82,13 @@ impl Maintenance for Front {
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        let own = self.node.header().member_id;
-        if self.node.leader() != Some(own) {
-            return Err(status(Error::NotLeader));
+        match self.node.move_leader(request.into_inner().target_id).await {
+            Ok(()) => Ok(Response::new(MoveLeaderResponse { header: None })),
+            Err(Error::InvalidArgument(_)) => {
+                Err(Status::failed_precondition("etcdserver: bad leader transferee"))
+            }
+            Err(error) => Err(status(error)),
         }
-        if request.into_inner().target_id != own {
-            return Err(Status::failed_precondition("etcdserver: bad leader transferee"));
-        }
-        Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(

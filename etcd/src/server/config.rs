@@ -32,6 +32,8 @@ pub struct ServerConfig {
     pub advertise_client_urls: Vec<String>,
     /// URLs of this member for other members, for the list of members.
     pub advertise_peer_urls: Vec<String>,
+    /// Whether this member listens to others, so that members can be added.
+    pub has_peers: bool,
     /// Whether the JSON gateway under `/v3/` is served.
     pub gateway: bool,
     /// More URLs to listen on, for plain HTTP and its JSON gateway only. If there is one, the others serve gRPC only.
@@ -70,6 +72,7 @@ impl Default for ServerConfig {
             member_name: "default".into(),
             advertise_client_urls: Vec::new(),
             advertise_peer_urls: Vec::new(),
+            has_peers: false,
             gateway: true,
             listen_http_urls: Vec::new(),
             listen_metrics_urls: Vec::new(),

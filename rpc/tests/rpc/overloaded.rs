@@ -8,7 +8,7 @@ use coffer_core::request::PutResponse;
 use coffer_rpc::schema::gate_capnp::{gate, session};
 use coffer_rpc::schema::kv_capnp::kv;
 use coffer_rpc::schema::lease_capnp::lease;
-use coffer_rpc::schema::maintenance_capnp::maintenance;
+use coffer_rpc::schema::maintenance_capnp::{cluster, maintenance};
 use coffer_rpc::schema::watch_capnp::watch;
 use coffer_rpc::{Client, ClientConfig};
 use coffer_runtime::net::{Address, Listener};
@@ -75,6 +75,15 @@ impl session::Server for Refusing {
         results.get().set_maintenance(new_client(Self::clone(&self)));
         Ok(())
     }
+
+    async fn cluster(
+        self: Rc<Self>,
+        _: session::ClusterParams,
+        mut results: session::ClusterResults,
+    ) -> capnp::Result<()> {
+        results.get().set_cluster(new_client(Self::clone(&self)));
+        Ok(())
+    }
 }
 
 impl kv::Server for Refusing {
@@ -90,6 +99,7 @@ impl kv::Server for Refusing {
 impl watch::Server for Refusing {}
 impl lease::Server for Refusing {}
 impl maintenance::Server for Refusing {}
+impl cluster::Server for Refusing {}
 
 /// A client of a server that refuses `refusals` puts, and the number of puts that reached the server. The server
 /// serves this one client, on a thread that ends with it.

@@ -1,0 +1,271 @@
+//! Three daemons on loopback that found a cluster together: everything through each of them, and on after a `kill -9`.
+
+use crate::support::{Daemon, Ran, output_of, program, run, wait_for};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// A cluster, and what starts its members again.
+struct Cluster {
+    dir: TempDir,
+    peers: Vec<u16>,
+    backends: [&'static str; 3],
+    members: Vec<Option<Daemon>>,
+}
+
+impl Cluster {
+    /// Nobody runs yet.
+    fn new(backends: [&'static str; 3]) -> Self {
+        // Held together, so that they differ; free again when the members come.
+        let held: Vec<_> = NAMES.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        let peers = held.iter().map(|port| port.local_addr().expect("bound").port()).collect();
+        drop(held);
+        let dir = TempDir::new().expect("a directory");
+        Self { dir, peers, backends, members: vec![None, None, None] }
+    }
+
+    /// All three found it together.
+    fn start(backends: [&'static str; 3]) -> Self {
+        let mut cluster = Self::new(backends);
+        cluster.members = (0..3).map(|number| Some(cluster.member(number))).collect();
+        cluster
+    }
+
+    fn dir_of(&self, number: usize) -> std::path::PathBuf {
+        self.dir.path().join(NAMES[number])
+    }
+
+    fn peer_url(&self, number: usize) -> String {
+        format!("http://127.0.0.1:{}", self.peers[number])
+    }
+
+    /// Starts a member of all three.
+    fn member(&self, number: usize) -> Daemon {
+        Daemon::start_with(&mut self.command(number, &[0, 1, 2], "new"))
+    }
+
+    /// What starts a member that is told of these.
+    fn command(&self, number: usize, known: &[usize], state: &str) -> Command {
+        let known: Vec<_> =
+            known.iter().map(|number| format!("{}={}", NAMES[*number], self.peer_url(*number))).collect();
+        let mut command = program();
+        command.args(["serve", "--name", NAMES[number], "--backend", self.backends[number]]);
+        command.args(["--initial-cluster", &known.join(","), "--initial-cluster-token", "test"]);
+        command.args(["--initial-cluster-state", state, "--listen-peer-urls", &self.peer_url(number)]);
+        command.args(["--listen-client-urls", "coffer://127.0.0.1:0,http://127.0.0.1:0"]);
+        command.args(["--log-level", "error", "--data-dir"]).arg(self.dir_of(number));
+        command
+    }
+
+    /// Asks a member through etcd's JSON gateway.
+    fn ask(&self, number: usize, path: &str, body: &Value) -> Value {
+        let ready = &self.members[number].as_ref().expect("it runs").ready;
+        let address = ready.split("http://").nth(1).expect("it serves http").trim().to_owned();
+        let mut stream = TcpStream::connect(&address).expect("it listens");
+        let body = body.to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read");
+        let (_, json) = answer.split_once("\r\n\r\n").expect("an answer");
+        let json = &json[json.find('{').expect("JSON")..=json.rfind('}').expect("JSON")];
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// The members as `number` lists them: their names, and whether they are learners.
+    fn list(&self, number: usize) -> Vec<(String, bool)> {
+        let list = self.ask(number, "/v3/cluster/member/list", &json!({}));
+        let members = list["members"].as_array().unwrap_or_else(|| panic!("{list}")).iter();
+        let mut members: Vec<_> = members
+            .map(|member| {
+                (member["name"].as_str().unwrap_or_default().to_owned(), member["isLearner"] == json!(true))
+            })
+            .collect();
+        members.sort();
+        members
+    }
+
+    fn at(&self, number: usize) -> &str {
+        &self.members[number].as_ref().expect("it runs").endpoint
+    }
+
+    fn run(&self, number: usize, args: &[&str]) -> Ran {
+        run(["--endpoints", self.at(number), "--command-timeout", "20s"].iter().chain(args))
+    }
+
+    fn put(&self, number: usize, key: &str, value: &str) {
+        assert_eq!(self.run(number, &["put", key, value]).ok(), "OK\n");
+    }
+
+    fn get(&self, number: usize, key: &str) -> String {
+        self.run(number, &["get", key, "--print-value-only"]).ok()
+    }
+
+    fn status(&self, number: usize) -> Value {
+        let status = self.run(number, &["status", "-w", "json"]).json();
+        status[0]["Status"].clone()
+    }
+
+    fn running(&self) -> impl Iterator<Item = usize> {
+        (0..3).filter(|number| self.members[*number].is_some())
+    }
+
+    /// Which member leads, once all who run agree.
+    fn leader(&self) -> usize {
+        wait_for(|| {
+            let statuses: Vec<_> = self.running().map(|number| (number, self.status(number))).collect();
+            let leader = statuses[0].1["leader"].clone();
+            let agree = leader != 0 && statuses.iter().all(|(_, status)| status["leader"] == leader);
+            let leads = statuses.iter().find(|(_, status)| status["header"]["member_id"] == leader);
+            leads.filter(|_| agree).map(|(number, _)| *number)
+        })
+    }
+
+    fn kill(&mut self, number: usize) {
+        let mut member = self.members[number].take().expect("it runs");
+        member.signal(Signal::KILL);
+        member.wait();
+    }
+
+    /// Waits until all hold the same, as their hashes say.
+    fn settle(&self) {
+        wait_for(|| {
+            let hashes: Vec<_> = self
+                .running()
+                .map(|number| self.run(number, &["hashkv", "-w", "json"]).json())
+                .map(|hash| {
+                    (hash[0]["HashKV"]["hash"].clone(), hash[0]["HashKV"]["header"]["revision"].clone())
+                })
+                .collect();
+            hashes.iter().all(|hash| *hash == hashes[0]).then_some(())
+        });
+    }
+}
+
+fn exercise(backends: [&'static str; 3]) {
+    let mut cluster = Cluster::start(backends);
+    let leader = cluster.leader();
+    for (writer, name) in NAMES.iter().enumerate() {
+        let key = format!("by/{name}");
+        cluster.put(writer, &key, "1");
+        for reader in 0..3 {
+            assert_eq!(cluster.get(reader, &key), "1\n", "{reader} reads what {writer} wrote");
+        }
+    }
+    // The leader dies without a word; the others go on, and whoever is asked finds the next leader by itself.
+    cluster.kill(leader);
+    let rest: Vec<usize> = cluster.running().collect();
+    // On a busy machine an election may take longer than the member looks for a leader.
+    wait_for(|| (cluster.run(rest[0], &["put", "after", "the kill"]).code == 0).then_some(()));
+    assert_eq!(cluster.get(rest[1], "after"), "the kill\n");
+    cluster.members[leader] = Some(cluster.member(leader));
+    assert_eq!(cluster.get(leader, "after"), "the kill\n");
+    cluster.put(leader, "back", "again");
+    cluster.settle();
+    // Without a quorum nothing is written, and nothing is made up for a reader that wants the newest.
+    let alone = cluster.running().next().expect("they run");
+    (0..3).filter(|number| *number != alone).for_each(|number| cluster.kill(number));
+    let refused = cluster.run(alone, &["get", "after"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    let stale = cluster.run(alone, &["get", "after", "--consistency", "s", "--print-value-only"]);
+    assert_eq!(stale.ok(), "the kill\n");
+    // All of them again, and everything is there.
+    for number in 0..3 {
+        if cluster.members[number].is_none() {
+            cluster.members[number] = Some(cluster.member(number));
+        }
+    }
+    for number in 0..3 {
+        for (key, value) in [("by/a", "1\n"), ("by/b", "1\n"), ("by/c", "1\n"), ("back", "again\n")] {
+            assert_eq!(cluster.get(number, key), value);
+        }
+    }
+    cluster.put(1, "last", "x");
+    cluster.settle();
+    for number in 0..3 {
+        let member = cluster.members[number].take().expect("it runs");
+        assert_eq!(member.stop(Signal::TERM).0, Some(0));
+        assert!(Path::new(&cluster.dir_of(number)).exists());
+    }
+}
+
+#[test]
+fn three_members_survive_the_loss_of_their_leader() {
+    exercise(["segment"; 3]);
+}
+
+#[test]
+fn members_may_keep_their_stores_differently() {
+    exercise(["segment", "sqlite", "segment"]);
+}
+
+#[test]
+fn a_member_alone_grows_to_three_and_outlives_its_first() {
+    let mut cluster = Cluster::new(["segment"; 3]);
+    cluster.members[0] = Some(Daemon::start_with(&mut cluster.command(0, &[0], "new")));
+    cluster.put(0, "first", "x");
+    for (number, name) in NAMES.iter().enumerate().skip(1) {
+        let known: Vec<usize> = (0..=number).collect();
+        let early = output_of(&mut cluster.command(number, &known, "existing"), b"");
+        assert!(early.code != 0 && early.stderr.contains("add it first"), "{early:?}");
+        if number == 1 {
+            let body = json!({ "peerURLs": [cluster.peer_url(number)] });
+            let added = cluster.ask(0, "/v3/cluster/member/add", &body);
+            assert_eq!(added["member"]["peerURLs"][0], cluster.peer_url(number), "{added}");
+        } else {
+            let told =
+                cluster.run(0, &["member", "add", name, "--peer-urls", &cluster.peer_url(number)]).ok();
+            assert!(told.contains("--initial-cluster-state existing"), "{told}");
+        }
+        // One that does not run yet keeps nobody from writing.
+        cluster.put(0, &format!("before/{number}"), "x");
+        cluster.members[number] = Some(Daemon::start_with(&mut cluster.command(number, &known, "existing")));
+        let voters: Vec<_> = known.iter().map(|number| (NAMES[*number].to_owned(), false)).collect();
+        wait_for(|| (cluster.list(0) == voters).then_some(()));
+        cluster.put(number, &format!("through/{number}"), "x");
+    }
+    cluster.settle();
+    let listed = cluster.run(2, &["member", "list", "-w", "json"]).json();
+    let id_of = |number: usize| {
+        let members = listed["members"].as_array().expect("members").iter();
+        let id =
+            members.filter(|member| member["name"] == NAMES[number]).find_map(|member| member["ID"].as_u64());
+        format!("{:x}", id.unwrap_or_else(|| panic!("{listed}")))
+    };
+    assert_eq!(cluster.leader(), 0);
+    assert_eq!(
+        cluster.run(0, &["member", "move-leader", &id_of(1)]).ok(),
+        format!("member {} leads now\n", id_of(1))
+    );
+    assert_eq!(cluster.leader(), 1);
+    cluster.kill(0);
+    cluster.put(1, "after", "x");
+    for key in ["first", "before/1", "before/2", "through/1", "through/2", "after"] {
+        assert_eq!(cluster.get(2, key), "x\n");
+    }
+    // A member whose store is lost may not vote again as if nothing had happened.
+    fs::remove_dir_all(cluster.dir_of(0)).expect("removed");
+    for state in ["new", "existing"] {
+        let refused = output_of(&mut cluster.command(0, &[0, 1, 2], state), b"");
+        assert!(refused.code != 0 && refused.stderr.contains("add it anew"), "{state}: {refused:?}");
+    }
+    // Removed while it is dead; and one that lives stops by itself, and says why.
+    cluster.run(2, &["member", "remove", &id_of(0)]).ok();
+    assert_eq!(cluster.list(1).len(), 2);
+    cluster.put(2, "last", "x");
+    cluster.run(1, &["member", "remove", &id_of(2)]).ok();
+    let mut removed = cluster.members[2].take().expect("it runs");
+    assert_ne!(removed.wait(), Some(0));
+    cluster.put(1, "alone", "x");
+    assert_eq!(cluster.list(1), [("b".to_owned(), false)]);
+}

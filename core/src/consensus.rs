@@ -74,7 +74,6 @@ use log_store::LogStore;
 use log_writer::LogWriter;
 use network::Network;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use openraft::{Raft, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -414,16 +413,15 @@ impl Consensus {
             });
             return;
         }
+        let (executor, forwarder, again) = (self.executor.handle(), self.forwarder.clone(), payload.clone());
         let answer = Answer::new(move |outcome: Option<ClientWriteResult<Types>>| {
-            let outcome = match outcome {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(ClientWriteError::ForwardToLeader(forward))) => {
-                    Err(ProposeError::NotLeader { leader: forward.leader_id })
-                }
-                // Every other error, and none at all, leaves it open whether the entry was appended.
-                Some(Err(_)) | None => Err(ProposeError::Unknown),
+            let failed = match Forwarder::outcome(outcome) {
+                Ok(_) => return tell(Ok(())),
+                Err(failed) => failed,
             };
-            tell(outcome);
+            // This member does not decide alone any more, or was deposed.
+            let mut tell = TellOnDrop(Some(tell));
+            executor.spawn(async move { tell.tell(forwarder.propose_again(again, failed).await) });
         });
         // The queue has more room than there may be proposals, so that sending ends at once unless raft has stopped:
         // then dropping the message drops the answer, which tells "unknown".

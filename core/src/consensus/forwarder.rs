@@ -62,8 +62,29 @@ enum Leader {
 impl Forwarder {
     /// Has a leader propose `payload`. Ends once it is applied here.
     pub(super) async fn propose(&self, payload: Bytes) -> Result<(), ProposeError> {
-        let deadline = Instant::now() + self.patience;
-        let mut appended = false;
+        self.propose_until(payload, Instant::now() + self.patience, false).await
+    }
+
+    /// As [`propose`](Self::propose), after an attempt that `failed`.
+    pub(super) async fn propose_again(
+        &self,
+        payload: Bytes,
+        failed: ProposeError,
+    ) -> Result<(), ProposeError> {
+        let appended = failed == ProposeError::Unknown;
+        if let Some(reason) = self.health.stopped() {
+            return Err(if appended { failed } else { ProposeError::Stopped(reason) });
+        }
+        self.propose_until(payload, Instant::now() + self.patience, appended).await
+    }
+
+    /// `appended` is whether an attempt before may have been.
+    async fn propose_until(
+        &self,
+        payload: Bytes,
+        deadline: Instant,
+        mut appended: bool,
+    ) -> Result<(), ProposeError> {
         loop {
             let changed = self.changed.listen();
             let leader = self.leader();
@@ -113,7 +134,12 @@ impl Forwarder {
         });
         // Fails only if raft has stopped: then the answer was dropped, which tells "unknown".
         let _ = self.raft.write(Command(payload)).responder(answer).into_future().await;
-        match outcome.await.ok().flatten() {
+        Self::outcome(outcome.await.ok().flatten())
+    }
+
+    /// What raft says of a proposal, if anything.
+    pub(super) fn outcome(said: Option<ClientWriteResult<Types>>) -> Result<LogId, ProposeError> {
+        match said {
             Some(Ok(written)) => Ok(to_log_id(&written.log_id)),
             Some(Err(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(ProposeError::NotLeader { leader: forward.leader_id })

@@ -447,6 +447,43 @@ fn a_killed_leader_is_replaced_and_comes_back() {
     }
 }
 
+/// A sole voter proposes without a detour. What it is told just as it is deposed goes on all the same.
+#[test]
+fn a_sole_voter_that_is_deposed_loses_no_proposal() {
+    let cluster = Cluster::found_with(1, Duration::from_millis(200));
+    let consensus = cluster.at(1).clone();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let proposers: Vec<_> = (0..3)
+        .map(|proposer| {
+            let (stop, consensus) = (stop.clone(), consensus.clone());
+            std::thread::spawn(move || {
+                let mut proposed = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    let payload = |n| format!("{proposer}.{n}");
+                    let outcomes: Vec<_> =
+                        (proposed..proposed + 8).map(|n| begin(&consensus, payload(n))).collect();
+                    outcomes.iter().for_each(|it| assert_eq!(it.recv_timeout(PATIENCE), Ok(Ok(()))));
+                    proposed += 8;
+                }
+                proposed
+            })
+        })
+        .collect();
+    for _ in 0..8 {
+        eventually("it leads", || consensus.status().is_leader);
+        let term = consensus.status().term;
+        let vote = Vote { term: term + 1, candidate: 9, committed: false };
+        let last = Some(LogId { term, index: u64::MAX / 2 });
+        // As if the lead had been handed over, so that it listens to somebody else.
+        let asked = VoteRequest { vote, last, pre_vote: false, transfer: true };
+        assert!(block_on(consensus.vote(asked)).unwrap().granted);
+        eventually("it leads anew", || consensus.status().term > term + 1);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let proposed: usize = proposers.into_iter().map(|it| it.join().unwrap()).sum();
+    assert_eq!(cluster.payloads(1).len(), proposed);
+}
+
 #[test]
 fn without_a_quorum_everything_ends_in_time_and_comes_back_by_itself() {
     let mut cluster = Cluster::found(3);

@@ -477,7 +477,8 @@ impl Consensus {
         self.forwarder.membership()
     }
 
-    /// Changes the membership, through the leader if that is another member. Ends when it is applied there.
+    /// Changes the membership, through the leader if that is another member. Ends when it is applied there, and here too
+    /// unless this member lags.
     ///
     /// # Errors
     /// Why it was not changed, or that this is unknown.
@@ -513,6 +514,13 @@ impl Consensus {
     /// Whether this member alone decides.
     pub fn is_sole_voter(&self) -> bool {
         self.leadership.is_sole_voter()
+    }
+
+    /// Whether raft calls this member the leader of `term`. Nobody hears sooner than this that it was deposed.
+    pub fn leads(&self, term: u64) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_leader == Some(self.leadership.node_id()) && metrics.vote.leader_id.term == term
     }
 
     /// The leader that this member knows of.

@@ -487,7 +487,8 @@ impl Node {
         self.inner.consensus.membership()
     }
 
-    /// Changes the membership, through the leader if that is another member. Ends when it is applied there.
+    /// Changes the membership, through the leader if that is another member. Ends when it is applied there, and here too
+    /// unless this member lags.
     ///
     /// # Errors
     /// Why it was not changed, or that this is unknown.

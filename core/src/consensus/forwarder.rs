@@ -230,8 +230,8 @@ impl Forwarder {
         }
     }
 
-    /// Has the leader change the membership. Asked once, as soon as there is a leader: whoever asks knows what to do
-    /// about a failure.
+    /// Has the leader change the membership. Ends once the change is applied there, and here too unless this member lags.
+    /// Asked once, as soon as there is a leader: whoever asks knows what to do about a failure.
     pub(super) async fn change(&self, change: MemberChange) -> Result<(), MemberError> {
         let deadline = Instant::now() + self.patience;
         loop {
@@ -240,7 +240,14 @@ impl Forwarder {
                 Some(Leader::This) => return self.change_here(change).await,
                 Some(Leader::Other(_, caller)) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    return caller.change(change, left).await.unwrap_or(Err(MemberError::Unknown));
+                    // One that has gone hears of nothing more.
+                    let leaves = change == MemberChange::Remove { member: self.leadership.node_id() };
+                    caller.change(change, left).await.unwrap_or(Err(MemberError::Unknown))?;
+                    if !leaves {
+                        // So that whoever looks here sees it. It has happened, even if this member lags.
+                        let _ = timeout_at(deadline, self.confirm_read()).await;
+                    }
+                    return Ok(());
                 }
                 None if self.health.stopped().is_some() => return Err(MemberError::NoLeader),
                 None => {}

@@ -109,12 +109,14 @@ pub(super) fn answerer(leases: Arc<LeaseKeeper>, consensus: Weak<Consensus>) -> 
 
 /// The answer of this member, if it leads and a quorum says so.
 async fn answer(question: Question, leases: &LeaseKeeper, consensus: &Consensus) -> Result<i64, Error> {
-    if !leases.leads() {
-        return Err(Error::NotLeader);
-    }
+    let Some(term) = leases.term() else { return Err(Error::NotLeader) };
     // The barrier confirms the leader before the clock moves, and again nothing later is needed: the renewal is an act of
     // this clock alone.
     consensus.read_barrier().await?;
+    if !consensus.leads(term) {
+        // Another leader was confirmed, and this clock has not heard of it.
+        return Err(Error::NotLeader);
+    }
     match question {
         Question::KeepAlive(lease) => leases.renew(lease).await,
         Question::TimeToLive(lease) => Ok(leases.remaining_s(lease)?.unwrap_or(-1)),

@@ -104,9 +104,9 @@ impl LeaseKeeper {
         self.wake.notify_one();
     }
 
-    /// Whether this node leads.
-    pub(super) fn leads(&self) -> bool {
-        self.inner.lock().term.is_some()
+    /// The term that this node leads, as far as the clock has heard.
+    pub(super) fn term(&self) -> Option<u64> {
+        self.inner.lock().term
     }
 
     /// Told by the apply thread what an entry did to leases.

@@ -32,11 +32,10 @@ impl Cluster for Front {
         let member = coffer_core::Member::fresh_id().map_err(status)?;
         let info = MemberInfo { peer_urls, wants_vote: !is_learner, ..MemberInfo::default() };
         self.change(MemberChange::AddLearner { member, description: info.encode() }).await?;
-        let members = self.list()?;
         // What was asked for; its vote comes with the log.
-        let added = members.iter().find(|it| it.id == member).cloned();
-        let added = added.map(|added| Member { is_learner, ..added });
-        Ok(Response::new(MemberAddResponse { header: Some(self.list_header()), member: added, members }))
+        let added = Member { is_learner, ..listed((coffer_core::Member { id: member, info }, false)) };
+        let header = Some(self.list_header());
+        Ok(Response::new(MemberAddResponse { header, member: Some(added), members: self.list()? }))
     }
 
     async fn member_remove(
@@ -117,13 +116,6 @@ impl Front {
     }
 
     fn list(&self) -> Result<Vec<Member>, Status> {
-        let listed = |(coffer_core::Member { id, info }, votes): (coffer_core::Member, bool)| Member {
-            id,
-            name: info.name,
-            peer_ur_ls: known_urls(&info.peer_urls),
-            client_ur_ls: known_urls(&info.client_urls),
-            is_learner: !votes,
-        };
         Ok(self.members()?.into_iter().map(listed).collect())
     }
 
@@ -159,6 +151,18 @@ impl Front {
             MemberError::Unknown => status(Error::OutcomeUnknown),
             other => Status::failed_precondition(format!("etcdserver: {other}")),
         })
+    }
+}
+
+/// A member as etcd lists it.
+fn listed((member, votes): (coffer_core::Member, bool)) -> Member {
+    let coffer_core::Member { id, info } = member;
+    Member {
+        id,
+        name: info.name,
+        peer_ur_ls: known_urls(&info.peer_urls),
+        client_ur_ls: known_urls(&info.client_urls),
+        is_learner: !votes,
     }
 }
 

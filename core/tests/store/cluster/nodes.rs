@@ -418,8 +418,37 @@ fn a_store_that_was_alone_grows_to_three_and_shrinks() {
     put(nodes.at(leader), "third", "x");
     block_on(nodes.at(leader).change_members(MemberChange::Remove { member: 1 })).unwrap();
     assert_eq!(nodes.at(leader).membership().members.len(), 2);
+    // Through a follower, which shows it at once.
+    let follower = 5 - leader;
+    for learner in 10..20 {
+        let change = MemberChange::AddLearner { member: learner, description: described(learner) };
+        block_on(nodes.at(follower).change_members(change)).unwrap();
+        assert!(nodes.at(follower).members().unwrap().iter().any(|(member, _)| member.id == learner));
+        block_on(nodes.at(follower).change_members(MemberChange::Remove { member: learner })).unwrap();
+        assert_eq!(nodes.at(follower).members().unwrap().len(), 2);
+    }
     put(nodes.at(2), "fourth", "x");
     nodes.settle();
+}
+
+#[test]
+fn a_leader_that_is_removed_leaves_the_others_another() {
+    let mut nodes = Nodes::found(3);
+    let leader = nodes.leader();
+    put(nodes.at(leader), "before", "x");
+    block_on(nodes.at(leader).change_members(MemberChange::Remove { member: leader })).unwrap();
+    let rest = nodes.others(leader);
+    nodes.leader_among(&rest);
+    for (number, id) in rest.iter().enumerate() {
+        put(nodes.at(*id), &format!("after/{number}"), "x");
+        assert_eq!(nodes.at(*id).members().unwrap().len(), 2);
+    }
+    // Who was removed decides nothing any more, and acknowledges nothing.
+    let refused = block_on(nodes.at(leader).put(put_request("never", "acknowledged")));
+    assert!(refused.is_err(), "{refused:?}");
+    nodes.stop(leader);
+    nodes.settle();
+    assert_eq!(get(nodes.at(rest[0]), "never"), None);
 }
 
 fn grant(node: &Node, id: i64, ttl_s: i64) {

@@ -5,8 +5,10 @@
 //! - [`power`]: a file system of the kernel that loses what was not synced.
 //! - [`torture`]: pieces of long runs: power cuts and flipped bits, counted.
 //! - [`long_run`]: which piece comes next until it is enough.
+//! - [`chaos`]: clusters of real daemons under faults.
 //! - [`report`]: one line for each piece, and their sums.
 
+pub mod chaos;
 pub mod long_run;
 pub mod node_cuts;
 pub mod power;

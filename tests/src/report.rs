@@ -64,6 +64,9 @@ pub struct Piece {
     pub operations: u64,
     /// Changes that callers were told of.
     pub acknowledged: u64,
+    /// How often which fault struck a cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub struck: BTreeMap<String, u64>,
     /// Outcomes of flips by kind of file and part.
     pub outcomes: BTreeMap<String, BTreeMap<String, Outcomes>>,
     /// Broken promises.
@@ -82,6 +85,9 @@ impl Piece {
         self.acknowledged += other.acknowledged;
         self.violations += other.violations;
         self.seconds += other.seconds;
+        for (fault, times) in &other.struck {
+            *self.struck.entry(fault.clone()).or_default() += times;
+        }
         for (kind, parts) in &other.outcomes {
             for (part, outcomes) in parts {
                 self.outcomes.entry(kind.clone()).or_default().entry(part.clone()).or_default().add(outcomes);
@@ -151,6 +157,7 @@ pub fn summary(pieces: &[Piece], code: &str) -> String {
             sum.seeds, sum.crash_points, sum.flips, sum.faults, sum.operations, sum.violations, sum.seconds
         );
     }
+    text += &struck(sums.values().map(|(sum, _)| sum));
     for ((mode, backend, sealed), (sum, _)) in sums.iter().filter(|(_, (sum, _))| !sum.outcomes.is_empty()) {
         let backend = format!("{backend}{}", if *sealed { ", sealed" } else { "" });
         let _ = writeln!(
@@ -173,4 +180,17 @@ pub fn summary(pieces: &[Piece], code: &str) -> String {
         }
     }
     text
+}
+
+/// How often which fault struck clusters, as a table; nothing if none did.
+fn struck<'a>(sums: impl Iterator<Item = &'a Piece>) -> String {
+    let mut struck: BTreeMap<&str, u64> = BTreeMap::new();
+    for (fault, times) in sums.flat_map(|sum| &sum.struck) {
+        *struck.entry(fault).or_default() += times;
+    }
+    let lines = struck.iter().map(|(fault, times)| format!("| {fault} | {times} |\n"));
+    match struck.is_empty() {
+        true => String::new(),
+        false => format!("\n| fault | struck |\n|---|---|\n{}", lines.collect::<String>()),
+    }
 }

@@ -6,10 +6,10 @@
 //! proposes nothing that grows the store until [`Room::recover`] has the reserve back.
 //!
 //! # Size
-//! What is needed to get out of a full medium is one flush, at most as large as what the log holds, and the rewriting
-//! of a record file that is at least half dead: so about as much as the store takes, between 1 MiB and what
-//! the options of the store say (32 MiB: beyond that the log hardly grows, and half of a record file is no larger).
-//! It is rounded down to a power of two, so that it seldom changes: a store of 3 MiB has a reserve of 2.
+//! What is needed to get out of a full medium is a flush, and the rewriting of a record file of which most is dead: so
+//! about a quarter of what the records take, between 1 MiB and what the options of the store say (32 MiB: half of a record
+//! file is seldom larger). It is rounded down by up to a fifth and follows the records with some reluctance, so that it
+//! seldom changes: records of 31 MiB have a reserve of 7, which becomes 8 when they are 32, and 7 again below 28.5.
 //!
 //! # What the reserve carries
 //! Core takes no more that grows the store than [`Room::flush_bytes`] says: what waits for a flush then fits into the
@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 /// Its name in the directory of a store.
@@ -47,11 +47,9 @@ pub(crate) struct Room {
     let_go: AtomicBool,
     /// Bytes of the reserve that are synced; 0 if there is none.
     held: Mutex<u64>,
-    /// Bytes of the log files in use.
-    log_bytes: AtomicU64,
 }
 
-/// The smallest reserve: the next log file of a small store, and a flush of all that its log holds.
+/// The smallest reserve: the next log file of a full disk, and a small flush.
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
 /// The most that must be free beside the reserve before a full store takes more again.
 const MARGIN_BYTES_MAX: u64 = 8 << 20;
@@ -67,7 +65,6 @@ impl Room {
             full: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
             held: Mutex::new(0),
-            log_bytes: AtomicU64::new(0),
         }
     }
 
@@ -82,11 +79,6 @@ impl Room {
                 "the disk is full: nothing that grows the store is taken until there is room again"
             );
         }
-    }
-
-    /// Learns how much the log takes.
-    pub(crate) fn log_takes(&self, bytes: u64) {
-        self.log_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes over what an earlier life set aside.
@@ -152,22 +144,35 @@ impl Room {
         spare_bytes: u64,
         make_spare: impl FnOnce() -> Result<(), StorageError>,
     ) -> Result<bool, StorageError> {
-        let content = records_bytes + self.log_bytes.load(Ordering::Relaxed);
-        let wanted = (1 << content.max(1).ilog2()).clamp(self.bytes_min, self.bytes_max);
+        let wanted = self.wanted(records_bytes);
         let missing = wanted.saturating_sub(*self.held.lock()) + spare_bytes;
         // Once full, something more must be free: a store at the very edge would be full and not full in turns.
         let margin = if self.is_full() { wanted.min(MARGIN_BYTES_MAX) } else { 0 };
         let needed = missing + margin;
-        let has_room = needed == 0
+        let has_room = needed == 0 && wanted == *self.held.lock()
             || self.free_bytes().is_none_or(|free| free >= needed)
                 && taken(make_spare())?
-                && taken(self.fill(wanted))?;
+                && taken(self.resize(wanted))?;
         if !has_room {
             self.is_short();
         } else if self.full.swap(false, Ordering::AcqRel) {
             tracing::info!("there is room on the disk again");
         }
         Ok(has_room)
+    }
+
+    /// How much is to be set aside. Less than there is only if that is much too large.
+    fn wanted(&self, records_bytes: u64) -> u64 {
+        let share = |bytes: u64| {
+            let quarter = bytes / 4;
+            let step = 1 << quarter.max(4).ilog2().saturating_sub(2);
+            (quarter / step * step).clamp(self.bytes_min, self.bytes_max)
+        };
+        let held = *self.held.lock();
+        match share(records_bytes) {
+            less if less < held => share(records_bytes + records_bytes / 8).min(held),
+            wanted => wanted,
+        }
     }
 
     /// Bytes of records that a flush surely finds room for, if each is written `copies` times on the way. With its
@@ -183,10 +188,10 @@ impl Room {
         self.io.free_bytes(directory).ok().flatten()
     }
 
-    /// Extends the reserve to `wanted` bytes, or leaves it as it was. Never lets it go.
-    fn fill(&self, wanted: u64) -> Result<(), StorageError> {
+    /// Extends or cuts the reserve to `wanted` bytes, or leaves it as it was. Never lets it go.
+    fn resize(&self, wanted: u64) -> Result<(), StorageError> {
         let mut held = self.held.lock();
-        if *held >= wanted {
+        if *held == wanted {
             return Ok(());
         }
         let failed = |operation| {
@@ -202,6 +207,11 @@ impl Room {
         }
         let mode = if *held == 0 { OpenMode::Create } else { OpenMode::Write };
         let file = self.io.open(&self.reserve, mode).map_err(failed("create"))?;
+        if wanted < *held {
+            file.set_len(wanted).map_err(failed("cut"))?;
+            *held = wanted;
+            return Ok(());
+        }
         let mut random = vec![0; FILL_BYTES.min((wanted - *held) as usize)];
         self.io.random(&mut random).map_err(failed("draw random bytes for"))?;
         let mut at = *held;
@@ -326,5 +336,39 @@ impl File for PressingFile {
 
     fn len(&self) -> io::Result<u64> {
         self.file.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::RealIo;
+
+    #[test]
+    fn the_reserve_follows_the_records_with_some_reluctance() {
+        const KIB: u64 = 1 << 10;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join(RESERVE);
+        let room = Room::new(path.clone(), Arc::new(RealIo), 8 << 20);
+        for (records_kib, reserve_kib) in [
+            (0, 1024),
+            (5 << 10, 1280),
+            (6143, 1280),
+            (6144, 1536),
+            (5500, 1536),
+            (5400, 1280),
+            (64 << 10, 8 << 10),
+            (29 << 10, 8 << 10),
+            (28 << 10, 7 << 10),
+            (1 << 10, 1 << 10),
+        ] {
+            let recovered = room.recover(records_kib * KIB, 0, || Ok(()));
+            assert!(recovered.expect("there is room"));
+            assert_eq!(room.held_bytes(), reserve_kib * KIB, "for {records_kib} KiB of records");
+            assert_eq!(path.metadata().expect("a file").len(), reserve_kib * KIB);
+        }
+        assert!(room.let_go() && !path.exists() && room.is_full());
+        assert!(room.recover(0, 0, || Ok(())).expect("there is room") && !room.is_full());
+        assert_eq!(room.held_bytes(), 1024 * KIB);
     }
 }

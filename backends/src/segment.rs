@@ -64,8 +64,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            log_file_bytes: 16 << 20,
-            log_spares_max: 2,
+            log_file_bytes: 8 << 20,
+            log_spares_max: 4,
             reserve_bytes_max: 32 << 20,
             background: true,
             create: true,

@@ -283,31 +283,28 @@ fn found_store(
     let insert = |table: &str| {
         format!("INSERT INTO {table}(id, generation, sealed, piece) VALUES({UNITS_ROW}, 1, 1, ?1)")
     };
-    let create =
-        |name: &str, kind, schema: &[&str], vacuum, row: String, place, text: &dyn Fn(&mut Vec<u8>)| {
-            let new = path.join(format!("{NEW}{name}"));
-            io.open(&new, OpenMode::Create)
-                .map_err(|error| StorageError::io_or_no_room("create", &new, error))?;
-            Database::create(&new, access, schema, vacuum, |connection| {
-                let (sealer, header, mut nonces) = sealed::new_file(kind, &sealing, 1)?;
-                let mut piece = Vec::new();
-                append_piece(&mut piece, &sealer, &mut nonces, place, text)?;
-                connection
-                    .execute("INSERT INTO sealed_files(id, header) VALUES(1, ?1)", [header])
-                    .and_then(|_| connection.execute(&row, [piece]))
-                    .map(|_| ())
-                    .map_err(|error| database::failure_on(connection, "create", &new, error))
-            })?;
-            let name = path.join(name);
-            io.rename(&new, &name).map_err(|error| StorageError::io_or_no_room("rename", &new, error))?;
-            io.sync_dir(path).map_err(|error| StorageError::io("sync directory", path, error))
-        };
+    let create = |name: &str, kind, schema: &[&str], row: String, place, text: &dyn Fn(&mut Vec<u8>)| {
+        let new = path.join(format!("{NEW}{name}"));
+        io.open(&new, OpenMode::Create)
+            .map_err(|error| StorageError::io_or_no_room("create", &new, error))?;
+        Database::create(&new, access, schema, |connection| {
+            let (sealer, header, mut nonces) = sealed::new_file(kind, &sealing, 1)?;
+            let mut piece = Vec::new();
+            append_piece(&mut piece, &sealer, &mut nonces, place, text)?;
+            connection
+                .execute("INSERT INTO sealed_files(id, header) VALUES(1, ?1)", [header])
+                .and_then(|_| connection.execute(&row, [piece]))
+                .map(|_| ())
+                .map_err(|error| database::failure_on(connection, "create", &new, error))
+        })?;
+        let name = path.join(name);
+        io.rename(&new, &name).map_err(|error| StorageError::io_or_no_room("rename", &new, error))?;
+        io.sync_dir(path).map_err(|error| StorageError::io("sync directory", path, error))
+    };
     let base = Base::fresh(founding.boot);
-    create(LOG, FileKind::SqliteLog, &log::SCHEMA, false, insert("base"), base_place(1), &|out| {
-        base.put(out)
-    })?;
+    create(LOG, FileKind::SqliteLog, &log::SCHEMA, insert("base"), base_place(1), &|out| base.put(out))?;
     let put = |out: &mut Vec<u8>| manifest.put(out);
-    create(STATE, FileKind::SqliteState, &records::SCHEMA, true, insert("manifest"), units_place(1), &put)?;
+    create(STATE, FileKind::SqliteState, &records::SCHEMA, insert("manifest"), units_place(1), &put)?;
     remove_unfinished(path, io)
 }
 

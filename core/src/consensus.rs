@@ -592,6 +592,15 @@ impl Consensus {
         self.log.rewrite(copy_bytes_max)
     }
 
+    /// Has the log give back some space that it needs no more ([`Log::trim`]), and waits for it. Returns whether there
+    /// is more. For the thread that flushes records.
+    ///
+    /// # Errors
+    /// The log failed or is closed.
+    pub fn trim_log(&self) -> Result<bool, StorageError> {
+        self.log.trim()
+    }
+
     /// Bytes of the log on its medium.
     pub fn log_bytes(&self) -> u64 {
         self.log.disk_bytes()

@@ -30,6 +30,7 @@ mod maintenance;
 mod member_snapshot;
 mod members;
 mod opening;
+mod pace;
 mod pages;
 mod proposals;
 mod quota;

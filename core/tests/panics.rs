@@ -82,6 +82,9 @@ impl Log for PanickingLog {
     fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
         self.0.rewrite(copy_bytes_max)
     }
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.0.trim()
+    }
     fn reader(&self) -> Arc<dyn LogReader> {
         self.0.reader()
     }

@@ -227,7 +227,6 @@ impl SegmentLog {
         let replaced = self.files.len() - 1;
         let retired: Vec<_> = self.files.drain(..replaced).map(|held| held.file).collect();
         self.publish();
-        self.tell_room();
         self.pool.retire(retired);
         Ok(())
     }
@@ -287,12 +286,7 @@ impl SegmentLog {
         self.offset = HEADER_BLOCK_BYTES as u64;
         let file = LogFile { id, file, sealer, header_tag: self.chain, bytes };
         self.files.push_back(Held { file: Arc::new(file), header });
-        self.tell_room();
         Ok((block, end))
-    }
-
-    fn tell_room(&self) {
-        self.directory.room().log_takes(self.files.iter().map(|held| held.file.bytes).sum());
     }
 
     fn current(&self) -> Result<&Held, StorageError> {
@@ -340,7 +334,6 @@ impl SegmentLog {
             self.directory.remove(&file_name(held.file.id, Suffix::Log))?;
             self.directory.sync()?;
         }
-        self.tell_room();
         Ok(())
     }
 
@@ -424,7 +417,7 @@ impl SegmentLog {
         Ok(RewriteProgress { copied_bytes, ..RewriteProgress::default() })
     }
 
-    /// On a full disk: writes the watermark at once and by itself, where that lets a file go.
+    /// Writes the watermark at once and by itself, where that lets a file go.
     fn write_watermark(&mut self) -> Result<(), StorageError> {
         let fits = self.offset + WATERMARK_BYTES <= self.current()?.file.bytes;
         if !self.purge_waits || !fits || !self.first_is_purged() {
@@ -461,7 +454,6 @@ impl SegmentLog {
         while self.first_is_purged() {
             retired.extend(self.files.pop_front().map(|held| held.file));
         }
-        self.tell_room();
         if !retired.is_empty() {
             self.publish();
         }
@@ -542,6 +534,14 @@ impl Log for SegmentLog {
         self.poison.check()?;
         let rewritten = self.rewrite_outdated();
         self.poison.note(rewritten)
+    }
+
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.poison.check()?;
+        let marked = self.write_watermark();
+        self.poison.note(marked)?;
+        self.pool.trim();
+        Ok(false)
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

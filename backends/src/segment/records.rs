@@ -369,6 +369,8 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
+    const BOX_BYTES: usize = 4096;
+
     fn id(&self) -> u64 {
         self.id
     }

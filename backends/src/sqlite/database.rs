@@ -63,13 +63,11 @@ impl Database {
         path: &Path,
         access: &Access,
         schema: &[&str],
-        auto_vacuum: bool,
         fill: impl FnOnce(&Connection) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
         let connection = connect(path, access)?;
         let failed = |error| failure_on(&connection, "create", path, error);
-        let vacuum = if auto_vacuum { "INCREMENTAL" } else { "NONE" };
-        let pragmas = format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum={vacuum};");
+        let pragmas = format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL;");
         connection.execute_batch(&pragmas).map_err(failed)?;
         set_up(&connection, access).map_err(failed)?;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
@@ -289,6 +287,17 @@ impl Database {
             }
             copied => copied,
         }
+    }
+
+    /// Moves pages from the end of the file into `count` free ones at most, and cuts the file. Nothing happens to a
+    /// database that was not made for that.
+    pub(super) fn give_back_pages(&self, count: u64) -> Result<(), StorageError> {
+        self.write("vacuum", |connection| {
+            let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({count})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        })
     }
 
     /// Pages of the file, and how many of them are free.

@@ -33,6 +33,7 @@
 //! is older than what the records say of it, or newer than records that lack what it purged, is refused.
 
 mod rewrite;
+mod trim;
 mod verify;
 
 use super::database::Database;
@@ -258,6 +259,8 @@ pub(super) struct SqliteLog {
     has_purged_rows: bool,
     /// Bytes written since the last checkpoint, about.
     written: u64,
+    /// Bytes of groups since the log was last trimmed, about.
+    appended: u64,
     /// Whether it is in use, and is to be closed in order.
     begun: bool,
     _lock: Arc<StoreLock>,
@@ -313,6 +316,7 @@ impl SqliteLog {
             purge_waits: false,
             has_purged_rows: true,
             written: 0,
+            appended: 0,
             begun: false,
             _lock: lock,
         })
@@ -429,7 +433,9 @@ impl SqliteLog {
         self.purge_waits = false;
         self.sequence = sequence;
         self.progress.set_group(sequence);
-        self.written += piece.len() as u64 + 4 * super::database::PAGE_BYTES;
+        let pages_bytes = piece.len() as u64 + 4 * super::database::PAGE_BYTES;
+        self.written += pages_bytes;
+        self.appended += pages_bytes;
         let at = Row { groups: self.groups.clone(), sequence, bytes: piece.len() as u32 };
         {
             let mut content = self.content.write();
@@ -440,7 +446,6 @@ impl SqliteLog {
         }
         if due {
             self.make_room()?;
-            self.groups.database.room().log_takes(self.disk_bytes());
         }
         if had_purged_rows && !self.has_purged_rows {
             match self.prune() {
@@ -461,6 +466,15 @@ impl SqliteLog {
     /// larger than what is set aside.
     fn checkpoint_bytes(&self) -> u64 {
         CHECKPOINT_BYTES.min(self.groups.database.room().held_bytes().max(CHECKPOINT_BYTES_MIN))
+    }
+
+    /// Background work wrote so much into the WAL.
+    fn wrote(&mut self, bytes: u64) -> Result<(), StorageError> {
+        self.written += bytes;
+        if self.written > self.checkpoint_bytes() {
+            self.make_room()?;
+        }
+        Ok(())
     }
 
     /// Gives the WAL back for what comes next, as far as there is room to copy it.
@@ -581,6 +595,14 @@ impl Log for SqliteLog {
         self.poison.check()?;
         let rewritten = self.rewrite_slice(copy_bytes_max);
         self.poison.note(rewritten)
+    }
+
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.poison.check()?;
+        match self.trim_slice() {
+            Err(error) if error.is_no_room() => Ok(false),
+            trimmed => self.poison.note(trimmed),
+        }
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

@@ -59,7 +59,7 @@ const WRITE_BYTES: usize = 1 << 20;
 const CHECKPOINT_BYTES: u64 = 1 << 20;
 /// Rows that one slice of giving back deletes, and pages that it moves.
 const SLICE_ROWS: i64 = 256;
-const SLICE_PAGES: i64 = 64;
+const SLICE_PAGES: u64 = 64;
 
 fn row_id(unit: u64, number: u64) -> u64 {
     assert!(number < 1 << NUMBER_BITS && unit < 1 << (62 - NUMBER_BITS), "ids of rows are of 62 bits");
@@ -280,13 +280,7 @@ impl RecordRows {
                 self.garbage.lock().retain(|(id, _)| *id != unit);
             }
         } else if self.has_free_pages()? {
-            self.database.write("vacuum", |connection| {
-                let mut statement =
-                    connection.prepare(&format!("PRAGMA incremental_vacuum({SLICE_PAGES})"))?;
-                let mut rows = statement.query([])?;
-                while rows.next()?.is_some() {}
-                Ok(())
-            })?;
+            self.database.give_back_pages(SLICE_PAGES)?;
         }
         self.checkpoint_wal()
     }
@@ -527,6 +521,9 @@ impl RowSink {
 }
 
 impl Sink for RowSink {
+    /// With its headers such a box fills a page: SQLite puts no two that are a little larger than half of one into it.
+    const BOX_BYTES: usize = PAGE_BYTES as usize - 192;
+
     fn id(&self) -> u64 {
         self.id
     }

@@ -221,8 +221,9 @@ impl Survey {
 
 type Tombstones = BTreeMap<Vec<u8>, Vec<(usize, Revision)>>;
 
-/// Which neighbouring units to rewrite next, if any: without room the one of which least is left, as that makes room
-/// for the others.
+/// Which neighbouring units to rewrite next, if any: one that is mostly dead; else, if more than a quarter of all is dead,
+/// the one of which most is; else small neighbours. Without room the one of which least is left, as that makes room for the
+/// others.
 pub(crate) fn plan(units: &[Arc<Unit>], dead: &Dead, has_room: bool) -> Option<Range<usize>> {
     let mut mostly_dead = units.iter().enumerate().filter(|(_, unit)| dead.share_exceeds_half(unit));
     let live_bytes = |unit: &Unit| unit.entry.bytes.saturating_sub(dead.bytes_in(unit));
@@ -230,10 +231,20 @@ pub(crate) fn plan(units: &[Arc<Unit>], dead: &Dead, has_room: bool) -> Option<R
         true => mostly_dead.next(),
         false => mostly_dead.min_by_key(|(_, unit)| live_bytes(unit)),
     };
+    let chosen = chosen.or_else(|| if has_room { most_dead(units, dead) } else { None });
     if let Some((at, _)) = chosen {
         return Some(at..at + 1);
     }
     TIERS.iter().find_map(|tier| small_neighbours(units, *tier))
+}
+
+/// The unit of which the largest share is dead, if more than a quarter of all units is.
+fn most_dead<'a>(units: &'a [Arc<Unit>], dead: &Dead) -> Option<(usize, &'a Arc<Unit>)> {
+    let bytes: u64 = units.iter().map(|unit| unit.entry.bytes).sum();
+    let dead_bytes: u64 = units.iter().map(|unit| dead.bytes_in(unit)).sum();
+    let share = |unit: &Unit| dead.bytes_in(unit) as f64 / unit.entry.bytes.max(1) as f64;
+    let most = units.iter().enumerate().max_by(|one, other| share(one.1).total_cmp(&share(other.1)));
+    most.filter(|_| dead_bytes > bytes / 4)
 }
 
 fn small_neighbours(units: &[Arc<Unit>], tier: u64) -> Option<Range<usize>> {

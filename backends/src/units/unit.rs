@@ -23,7 +23,6 @@ use coffer_core::revision::Revision;
 use coffer_core::storage::{RecordBlock, StorageError};
 use std::ops::Range;
 
-const BOX_BYTES: usize = 4096;
 const DIRECTORY_BLOCK_BYTES: usize = 32 << 10;
 
 /// A unit, as the manifest names it.
@@ -54,6 +53,9 @@ pub(crate) trait Pieces: Send + Sync + 'static {
 
 /// Takes the pieces of a unit that is being written.
 pub(crate) trait Sink {
+    /// Bytes of records in a box, at most, unless one alone is larger.
+    const BOX_BYTES: usize;
+
     /// The id of the unit.
     fn id(&self) -> u64;
 
@@ -299,7 +301,7 @@ impl<S: Sink> UnitWriter<S> {
     /// Appends a record above all before it; returns the number of its box.
     pub(crate) fn push(&mut self, record: &Record) -> Result<u32, StorageError> {
         assert!(self.records == 0 || self.last < record.revision, "records are stored in revision order");
-        if self.pending_records > 0 && self.pending.len() + record.payload_bytes() > BOX_BYTES {
+        if self.pending_records > 0 && self.pending.len() + record.payload_bytes() > S::BOX_BYTES {
             self.finish_box()?;
         }
         let previous = if self.pending_records == 0 { 0 } else { self.last.main };

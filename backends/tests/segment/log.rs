@@ -47,6 +47,10 @@ fn indexes(log: &dyn Log) -> Vec<u64> {
     entries(log).expect("the log is readable").iter().map(|entry| entry.id.index).collect()
 }
 
+fn spares(disk: &SimDisk) -> usize {
+    disk.files().into_iter().filter(|path| path.extension().is_some_and(|name| name == "spare")).count()
+}
+
 fn log_files(disk: &SimDisk) -> Vec<PathBuf> {
     disk.files().into_iter().filter(|path| path.extension().is_some_and(|name| name == "log")).collect()
 }
@@ -378,4 +382,29 @@ fn the_thread_of_a_store_prepares_recycles_and_ends() {
             .sum();
         assert!(bytes < 2 << 20, "{bytes} bytes after round {round}");
     }
+}
+
+/// Under load purged files wait to be used again; in quiet times all but one go, as does what the current file replaced.
+#[test]
+fn a_quiet_log_gives_its_files_back() {
+    let disk = SimDisk::new(11);
+    let mut log = open(&disk).expect("a fresh store opens").log;
+    let payload = [7; 20 << 10];
+    for index in 0..12 {
+        append(&mut *log, index, &payload).expect("an entry is written");
+    }
+    assert!(log_files(&disk).len() > 3, "twelve entries take several files");
+    log.purge(LogId { term: 1, index: 11 }).expect("it is purged");
+    let before = log.disk_bytes();
+    assert!(!log.trim().expect("it is trimmed"), "a slice does it all");
+    // Busy a moment ago: what was taken since the last time is kept.
+    assert_eq!((log_files(&disk).len(), spares(&disk)), (1, 4));
+    assert!(!log.trim().expect("it is trimmed"), "a slice does it all");
+    assert_eq!((log_files(&disk).len(), spares(&disk)), (1, 1));
+    assert_eq!(log.disk_bytes(), 2 * FILE_BYTES);
+    assert!(log.disk_bytes() < before);
+    append(&mut *log, 12, &payload).expect("an entry is written");
+    drop(log);
+    let log = open(&disk).expect("the store opens").log;
+    assert_eq!((log.state().purged, indexes(&*log)), (Some(LogId { term: 1, index: 11 }), vec![12]));
 }

@@ -73,3 +73,26 @@ fn a_purge_into_a_group_that_took_entries_back_keeps_the_rest() {
         [append(4, 1..=3), truncate(id(4, 2)), append(5, 3..=3), truncate(id(1, 0)), append(6, 1..=3)];
     check_purge_into_a_group(&[append(1, 0..=0)], &group, id(6, 1), &[id(6, 2), id(6, 3)]);
 }
+
+/// A database that grew under load shrinks in quiet times, and so does its WAL; what was not purged stays.
+#[test]
+fn a_quiet_log_gives_its_pages_back() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("store");
+    let length = |name: &str| path.join(name).metadata().expect("a file").len();
+    let mut store = open(&path);
+    for index in 0..=900 {
+        let entry = LogEntry { id: id(1, index), kind: EntryKind::Normal, payload: vec![7; 20 << 10].into() };
+        store.log.write(&[LogOp::Append(vec![entry])], None).expect("a group");
+    }
+    store.log.purge(id(1, 899)).expect("it is purged");
+    for _ in 0..2 {
+        while store.log.trim().expect("it is trimmed") {}
+    }
+    assert!(length("log.db") <= 2 << 20, "log.db has {} bytes", length("log.db"));
+    assert_eq!(length("log.db-wal"), 0);
+    store.log.write(&[append(1, 901..=901)], None).expect("a group");
+    assert_eq!(ids(&*store.log), [id(1, 900), id(1, 901)]);
+    drop(store);
+    assert_eq!(ids(&*open(&path).log), [id(1, 900), id(1, 901)]);
+}

@@ -30,6 +30,9 @@ use std::time::{Duration, Instant};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// A disk that stayed as it is for so long will stay so.
+const SETTLED: Duration = Duration::from_secs(35);
+
 /// Measures puts, the disk and old readers during compactions.
 #[derive(Parser)]
 struct Arguments {
@@ -289,7 +292,7 @@ impl Run<'_> {
             thread::sleep(seconds);
             Ok(())
         })?;
-        let settled = self.settle();
+        let settled = self.settle()?;
         let live = (self.arguments.keys * (self.arguments.value_bytes + Model::key(0).len())) as f64;
         let mb = |bytes: u64| bytes as f64 / 1e6;
         let line = Cycle {
@@ -336,27 +339,28 @@ impl Run<'_> {
         for _ in 0..self.arguments.overwrites {
             for crowd in keys.chunks(100) {
                 let requests: Vec<_> = crowd.iter().map(|key| self.model.request(*key)).collect();
-                let puts = requests.into_iter().map(|(number, request)| async move {
-                    loop {
-                        match self.node.put(request.clone()).await {
-                            Ok(response) => return Ok((response.header.revision, number)),
-                            Err(Error::TooManyRequests) => {
-                                coffer_runtime::sleep(Duration::from_millis(5)).await
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
-                });
+                let puts = requests.iter().map(|(_, request)| self.put(request));
                 let mut newest = 0;
-                for (key, outcome) in crowd.iter().zip(block_on(join_all(puts))) {
-                    let (revision, number) = outcome?;
-                    self.model.note(*key, revision, number);
+                let outcomes = block_on(join_all(puts));
+                for ((key, (number, _)), outcome) in crowd.iter().zip(&requests).zip(outcomes) {
+                    let revision = outcome?;
+                    self.model.note(*key, revision, *number);
                     newest = newest.max(revision);
                 }
                 self.model.settled[writer].store(newest, Ordering::Release);
             }
         }
         Ok(())
+    }
+
+    /// Puts, again and again if the store has too much to do. Returns the revision.
+    async fn put(&self, request: &PutRequest) -> Result<i64, Error> {
+        loop {
+            match self.node.put(request.clone()).await {
+                Err(Error::TooManyRequests) => coffer_runtime::sleep(Duration::from_millis(5)).await,
+                put => return Ok(put?.header.revision),
+            }
+        }
     }
 
     /// Measures paced puts, with readers beside them, for as long as `work` takes.
@@ -405,7 +409,7 @@ impl Run<'_> {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let (number, request) = self.model.request(key);
             let began = Instant::now();
-            let revision = block_on(self.node.put(request))?.header.revision;
+            let revision = block_on(self.put(&request))?;
             times.record(began.elapsed().as_nanos() as u64)?;
             self.model.note(key, revision, number);
             self.model.settled[writer].store(revision, Ordering::Release);
@@ -464,18 +468,23 @@ impl Run<'_> {
         })
     }
 
-    /// Waits until the disk stays as it is. Returns what lies on it.
-    fn settle(&self) -> u64 {
-        let mut bytes = disk_bytes(self.path);
-        for _ in 0..20 {
-            thread::sleep(Duration::from_secs(1));
+    /// Compacts what was measured and waits until the disk stays as it is: a quiet store flushes after half a minute, and
+    /// then gives back what it does not need any more. Returns what lies on it.
+    fn settle(&self) -> Result<u64, Failure> {
+        let revision = self.model.settled();
+        self.model.compacted.store(revision, Ordering::Release);
+        self.compact(revision)?;
+        self.model.forget_below(revision);
+        let began = Instant::now();
+        let (mut bytes, mut since) = (disk_bytes(self.path), began);
+        while since.elapsed() < SETTLED && began.elapsed() < 4 * SETTLED {
+            thread::sleep(Duration::from_millis(500));
             let now = disk_bytes(self.path);
-            if now == bytes {
-                break;
+            if now != bytes {
+                (bytes, since) = (now, Instant::now());
             }
-            bytes = now;
         }
-        bytes
+        Ok(bytes)
     }
 }
 

@@ -152,6 +152,10 @@ impl Log for Padded {
         self.log.rewrite(copy_bytes_max)
     }
 
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.log.trim()
+    }
+
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::new(PaddedReader { log: self.log.reader(), first: self.first.clone() })
     }

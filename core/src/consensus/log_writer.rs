@@ -73,10 +73,19 @@ struct Queue {
 }
 
 enum Job {
-    Write { op: LogOp, done: Completion },
+    Write {
+        op: LogOp,
+        done: Completion,
+    },
     Purge(LogId),
-    Rewrite { copy_bytes_max: u64, done: Box<dyn FnOnce(Result<RewriteProgress, StorageError>) + Send> },
+    /// Background work on the log, and where its outcome goes.
+    Work {
+        work: Work,
+        done: Completion,
+    },
 }
+
+type Work = Box<dyn FnOnce(&mut dyn Log) -> Result<(), StorageError> + Send>;
 
 /// What the log holds, counting what is queued as done.
 struct Content {
@@ -189,10 +198,29 @@ impl LogWriter {
 
     /// Has the log write anew some of what older keys sealed. Blocks until it is done.
     pub(super) fn rewrite(&self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        // The receiver waits below, or has seen the sender go.
-        let done = Box::new(move |result| drop(sender.send(result)));
-        self.shared.submit(Job::Rewrite { copy_bytes_max, done });
+        self.work(move |log| log.rewrite(copy_bytes_max))
+    }
+
+    /// Has the log give back some space. Blocks until it is done; returns whether there is more.
+    pub(super) fn trim(&self) -> Result<bool, StorageError> {
+        self.work(|log| log.trim())
+    }
+
+    /// Has the thread do background work after what is queued. Blocks until it is done.
+    fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Log) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let (sender, receiver) = mpsc::sync_channel(2);
+        let failed = sender.clone();
+        // The receiver waits below, or has seen the senders go.
+        let work = Box::new(move |log: &mut dyn Log| work(log).map(|done| drop(sender.send(Ok(done)))));
+        let done = Box::new(move |result: Result<(), _>| {
+            if let Err(error) = result {
+                drop(failed.send(Err(error)));
+            }
+        });
+        self.shared.submit(Job::Work { work, done });
         let closed = || StorageError::Poisoned { reason: "the log is closed".to_owned() };
         receiver.recv().unwrap_or_else(|_| Err(closed()))
     }
@@ -366,8 +394,7 @@ impl Shared {
             drop(queue);
             let closed = || StorageError::Poisoned { reason: "the log is closed".to_owned() };
             match job {
-                Job::Write { done, .. } => done(Err(closed())),
-                Job::Rewrite { done, .. } => done(Err(closed())),
+                Job::Write { done, .. } | Job::Work { done, .. } => done(Err(closed())),
                 Job::Purge(_) => {}
             }
         }
@@ -414,13 +441,11 @@ impl Worker {
                         let mut durable = self.shared.durable.lock();
                         durable.last = durable.last.max(Some(up_to));
                     }
-                    Job::Rewrite { copy_bytes_max, done } => {
+                    Job::Work { work, done } => {
                         self.write(&mut ops, &mut completions, committed);
-                        let mut progress = RewriteProgress::default();
-                        let no_room =
-                            self.guarded(|log| log.rewrite(copy_bytes_max).map(|done| progress = done));
+                        let no_room = self.guarded(work);
                         self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
-                        done(self.failed.clone().or(no_room).map_or(Ok(progress), Err));
+                        done(self.failed.clone().or(no_room).map_or(Ok(()), Err));
                     }
                 }
             }

@@ -9,10 +9,11 @@
 //! 4. Revisions below the compact revision are pruned from the index and dropped from the record store only after a
 //!    flush whose checkpoint knows that compact revision: a replay of the log after a crash never misses a record
 //!    that it needs.
-//!    It happens in slices; after each the thread rests as long as it worked, and copies no more than 16 MiB a second.
-//!    A flush is never held up by that, and while the medium has no room there is no rest.
+//!    It happens in slices, and after each the thread rests (see [`pace`](super::pace)). A flush is never held up by
+//!    that, and while the medium has no room there is no rest.
 //! 5. What older keys sealed is written anew, if the record store asks for it: first the log, after a flush, so that
 //!    it is little; then the records, in the slices of reclaiming.
+//! 6. When flushes are rare, the log gives back what it will not need soon, in slices as well.
 //!
 //! # A medium without room
 //! What finds no room is no failure: it did not happen and is tried again. Once a second this thread looks for room;
@@ -26,6 +27,7 @@
 
 use super::counters::Counters;
 use super::failure::Failure;
+use super::pace::Pace;
 use super::quota::Quota;
 use super::values::ValueStore;
 use crate::consensus::Consensus;
@@ -46,10 +48,6 @@ const PRUNE_KEYS: usize = 64;
 const DROP_REVISIONS: usize = 8192;
 /// Bytes that one slice of reclaiming or rewriting copies.
 const RECLAIM_BYTES: u64 = 256 << 10;
-/// No more is copied in a second, so that puts have their share of the disk.
-const RECLAIM_BYTES_PER_S: u64 = 16 << 20;
-/// The longest rest between two slices.
-const REST_MAX: Duration = Duration::from_millis(500);
 /// While a reader holds what is to go, another look is taken so often.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(20);
 /// The log is purged, by way of a flush, once it is this large even if few records wait.
@@ -57,6 +55,10 @@ const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// How often the thread looks for room on the medium, and how soon a flush is due while there is none.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the log is asked to give back space, at most.
+const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+/// It is asked so often after a flush: the last time nothing was written since the time before.
+const TRIMS: u8 = 2;
 /// The longest rest between two flushes that find no room.
 const FLUSH_REST_MAX: Duration = Duration::from_secs(32);
 
@@ -80,6 +82,7 @@ pub(super) struct Maintenance {
     requests: Mutex<Requests>,
     /// Held for each step that changes the record store. Taken before the state.
     turn: Mutex<()>,
+    pace: Mutex<Pace>,
     wake: Condvar,
     /// Told whenever a compaction is physically done.
     reclaimed: Event,
@@ -106,9 +109,22 @@ struct Requests {
     postponed_rewrite: bool,
     /// A flush found no room: until when none is tried, and how long that is.
     flush_rest: Option<(Instant, Duration)>,
+    /// When the log is to give back space, and how often until the next flush.
+    trim_due: Option<Instant>,
+    trims: u8,
 }
 
 impl Requests {
+    /// Whether it is time for the log to give back space.
+    fn takes_trim(&mut self) -> bool {
+        if self.trim_due.is_none_or(|due| Instant::now() < due) {
+            return false;
+        }
+        self.trims = self.trims.saturating_sub(1);
+        self.trim_due = (self.trims > 0).then(|| Instant::now() + TRIM_INTERVAL);
+        true
+    }
+
     /// When what is unflushed will be as old as `interval`, or the rest is over after a flush that found no room.
     fn flush_due(&self, interval: Duration) -> Option<Instant> {
         let aged = self.dirty_since?.checked_add(interval)?;
@@ -166,6 +182,7 @@ impl Maintenance {
             consensus: OnceLock::new(),
             requests: Mutex::new(Requests { reclaimed_revision, ..Requests::default() }),
             turn: Mutex::new(()),
+            pace: Mutex::new(Pace::new(Instant::now())),
             wake: Condvar::new(),
             reclaimed: Event::new(),
             thread: Mutex::new(None),
@@ -333,6 +350,7 @@ impl Maintenance {
             if work.rewrite {
                 self.rewrite(state)?;
             }
+            self.trim_log(state)?;
         }
     }
 
@@ -417,8 +435,7 @@ impl Maintenance {
     /// Rests after a slice of long work that took so long and copied so much, so that whoever else waits for the disk
     /// has a turn; flushes meanwhile if there is much to flush, and does the jobs that wait. Returns whether to go on.
     fn rest(&self, state: &Mutex<State>, took: Duration, copied_bytes: u64) -> Result<bool, StorageError> {
-        let share = Duration::from_millis(copied_bytes.saturating_mul(1000) / RECLAIM_BYTES_PER_S);
-        let until = Instant::now() + took.max(share).min(REST_MAX);
+        let until = Instant::now() + self.pace.lock().rest(took, copied_bytes);
         while self.breathe(state)? {
             // Whoever wants a look at the records does not wait for the end of it all.
             let jobs = take(&mut self.requests.lock().jobs);
@@ -474,8 +491,15 @@ impl Maintenance {
             flushed => flushed?,
         }
         self.counters.flush.record(began.elapsed());
+        let flushed_bytes = records.iter().map(|record| record.payload_bytes() as u64).sum();
+        self.pace.lock().flushed(flushed_bytes, Instant::now());
         drop(records);
-        self.requests.lock().flush_rest = None;
+        {
+            let mut requests = self.requests.lock();
+            requests.flush_rest = None;
+            requests.trims = TRIMS;
+            requests.trim_due.get_or_insert_with(|| Instant::now() + TRIM_INTERVAL);
+        }
         self.values.forget_up_to(checkpoint.revision);
         self.values.weigh_records();
         // Members that are a little behind get entries, as long as there is room for them, and no snapshot.
@@ -562,6 +586,9 @@ impl Maintenance {
         };
         self.values.weigh_records();
         self.look_for_room()?;
+        // Less is set aside for less.
+        let _turn = self.turn.lock();
+        records.recover_room()?;
         Ok(ended)
     }
 
@@ -581,10 +608,14 @@ impl Maintenance {
         let records = self.values.records();
         if let Some(consensus) = self.consensus.get() {
             let mut began = Instant::now();
-            while consensus.rewrite_log(RECLAIM_BYTES)?.more {
+            loop {
+                let progress = consensus.rewrite_log(RECLAIM_BYTES)?;
+                if !progress.more {
+                    break;
+                }
                 // Most of what the log still holds goes with a flush, without being copied.
                 self.flush(state)?;
-                if !self.rest(state, began.elapsed(), RECLAIM_BYTES)? {
+                if !self.rest(state, began.elapsed(), progress.copied_bytes)? {
                     return Ok(());
                 }
                 began = Instant::now();
@@ -595,8 +626,12 @@ impl Maintenance {
             records.rewrite(RECLAIM_BYTES)
         };
         let mut began = Instant::now();
-        while rewrite()?.more {
-            if !self.rest(state, began.elapsed(), RECLAIM_BYTES)? {
+        loop {
+            let progress = rewrite()?;
+            if !progress.more {
+                break;
+            }
+            if !self.rest(state, began.elapsed(), progress.copied_bytes)? {
                 return Ok(());
             }
             began = Instant::now();
@@ -608,6 +643,22 @@ impl Maintenance {
             if !requests.stop {
                 self.wake.wait_for(&mut requests, RELEASE_INTERVAL);
             }
+        }
+        Ok(())
+    }
+
+    /// Has the log give back space, if it is time for that.
+    fn trim_log(&self, state: &Mutex<State>) -> Result<(), StorageError> {
+        let Some(consensus) = self.consensus.get() else { return Ok(()) };
+        if !self.requests.lock().takes_trim() {
+            return Ok(());
+        }
+        let mut began = Instant::now();
+        while consensus.trim_log()? {
+            if !self.rest(state, began.elapsed(), 0)? {
+                return Ok(());
+            }
+            began = Instant::now();
         }
         Ok(())
     }

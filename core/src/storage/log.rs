@@ -129,6 +129,14 @@ pub trait Log: Send + 'static {
     /// Any error poisons the log.
     fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError>;
 
+    /// Gives back some of the space that the log took and needs no more: one slice of background work, which takes no
+    /// longer than a group or two. It is asked for at leisure, every few seconds at most, until there is no more: what was not
+    /// used since the last time need not be kept for soon. Returns whether there is more. Nothing changes for readers.
+    ///
+    /// # Errors
+    /// Any error poisons the log. A lack of room is none: what would need some is left for later.
+    fn trim(&mut self) -> Result<bool, StorageError>;
+
     /// A handle for reading from other threads while the log is written.
     fn reader(&self) -> Arc<dyn LogReader>;
 

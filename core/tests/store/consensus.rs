@@ -313,6 +313,10 @@ impl Log for Panicking {
         self.0.rewrite(copy_bytes_max)
     }
 
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.0.trim()
+    }
+
     fn reader(&self) -> Arc<dyn LogReader> {
         self.0.reader()
     }
@@ -456,6 +460,10 @@ impl Log for Weighed {
 
     fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
         self.log.rewrite(copy_bytes_max)
+    }
+
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.log.trim()
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

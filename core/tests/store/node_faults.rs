@@ -190,6 +190,9 @@ impl Log for GatedLog {
     fn rewrite(&mut self, copy_bytes_max: u64) -> Result<RewriteProgress, StorageError> {
         self.log.rewrite(copy_bytes_max)
     }
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.log.trim()
+    }
     fn reader(&self) -> Arc<dyn LogReader> {
         self.log.reader()
     }

@@ -65,6 +65,10 @@ impl<L: Log> Log for GatedLog<L> {
         self.log.rewrite(copy_bytes_max)
     }
 
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.log.trim()
+    }
+
     fn reader(&self) -> Arc<dyn LogReader> {
         self.log.reader()
     }

@@ -8,6 +8,10 @@
 //! A spare that cannot be made for lack of room is a lack of room of the whole store (see [`crate::room`]),
 //! while most of the current file is still free for what makes room.
 //!
+//! Under load a purge gives back several files at once, and the next ones are taken out of them. In quieter times there
+//! are more than will be taken soon: [`FilePool::trim`] keeps as many as were taken since it was last called. What is too
+//! much is cut off a mebibyte at a time, because the end of a large file holds up everybody's syncs.
+//!
 //! Nothing here is on the way of a group, except that a rotation takes a spare or, if there is none, makes a file.
 
 use super::super::directory::{Directory, StoreFile, Suffix, file_name};
@@ -17,12 +21,16 @@ use coffer_core::storage::StorageError;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A file that is made while a group waits is no larger than this, unless the group is.
 const FIRST_FILE_BYTES: u64 = 1 << 20;
 /// The same on a full disk, where it comes out of the reserve.
 const PRESSED_FILE_BYTES: u64 = 256 << 10;
 const FILL_BYTES: usize = 1 << 20;
+/// What goes of a needless file at a time, and the rest after it.
+const CUT_BYTES: u64 = 1 << 20;
+const CUT_REST: Duration = Duration::from_millis(20);
 
 pub(super) struct FilePool {
     shared: Arc<SparePool>,
@@ -42,6 +50,10 @@ pub(in super::super) struct SparePool {
 struct Inner {
     spares: Vec<Spare>,
     retired: Vec<Arc<LogFile>>,
+    /// Spares that are too many, and how long they still are.
+    needless: Vec<(Spare, u64)>,
+    /// Files that were taken since the last trim.
+    taken: usize,
     wanted: bool,
     /// Preparing failed since the current file was taken.
     failed: bool,
@@ -86,6 +98,7 @@ impl FilePool {
         let shared = &*self.shared;
         let spare = {
             let mut inner = shared.inner.lock();
+            inner.taken += 1;
             // While the disk is full only a look for room tries again.
             inner.failed &= shared.directory.room().is_full();
             if bytes <= shared.file_bytes { inner.spares.pop() } else { None }
@@ -126,6 +139,18 @@ impl FilePool {
         }
     }
 
+    /// Gives up spares beyond those that were taken since the last call, of which one is kept at least.
+    pub(super) fn trim(&self) {
+        let mut inner = self.shared.inner.lock();
+        let kept = std::mem::take(&mut inner.taken).max(1).min(inner.spares.len());
+        let needless = inner.spares.split_off(kept);
+        let file_bytes = self.shared.file_bytes;
+        inner.needless.extend(needless.into_iter().map(|spare| (spare, file_bytes)));
+        if !inner.needless.is_empty() {
+            self.wake(inner);
+        }
+    }
+
     /// Takes a file that was found at opening and belongs to no log; `name` must be free of meaning by now.
     pub(super) fn adopt(&self, name: &str) -> Result<(), StorageError> {
         let shared = &*self.shared;
@@ -147,7 +172,9 @@ impl FilePool {
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.shared.inner.lock().spares.len() as u64 * self.shared.file_bytes
+        let inner = self.shared.inner.lock();
+        let needless: u64 = inner.needless.iter().map(|(_, bytes)| bytes).sum();
+        inner.spares.len() as u64 * self.shared.file_bytes + needless
     }
 
     fn wake(&self, inner: parking_lot::MutexGuard<'_, Inner>) {
@@ -156,6 +183,7 @@ impl FilePool {
             self.shared.changed.notify_one();
         } else {
             self.shared.work();
+            while self.shared.cut() {}
         }
     }
 }
@@ -177,18 +205,24 @@ impl SparePool {
         loop {
             let mut inner = self.inner.lock();
             while !inner.stop && !inner.wanted && inner.retired.is_empty() {
-                self.changed.wait(&mut inner);
+                if inner.needless.is_empty() {
+                    self.changed.wait(&mut inner);
+                } else if self.changed.wait_for(&mut inner, CUT_REST).timed_out() {
+                    break;
+                }
             }
             let stop = inner.stop;
             drop(inner);
             self.work();
+            // While the disk is full, all of it; then one slice in each turn.
+            while self.cut() && (stop || self.directory.room().is_full()) {}
             if stop {
                 return;
             }
         }
     }
 
-    /// Does everything that waits.
+    /// Does everything that waits, but for what is needless.
     fn work(&self) {
         let retired = std::mem::take(&mut self.inner.lock().retired);
         retired.into_iter().for_each(|file| self.recycle(file));
@@ -201,23 +235,42 @@ impl SparePool {
         }
     }
 
-    /// Makes a spare out of a file, unless a reader still has it, or there are enough. The file keeps its key until its
-    /// name is gone, so that nobody destroys the key before.
+    /// Makes a spare out of a file, unless a reader still has it; one that is too many is given up bit by bit, or at
+    /// once while the disk is full. The file keeps its key until its name is gone, so that nobody destroys the key before.
     fn recycle(&self, file: Arc<LogFile>) {
         let name = file_name(file.id, Suffix::Log);
-        let enough = self.inner.lock().spares.len() >= self.spares_max;
         let file = match Arc::try_unwrap(file) {
-            Ok(file) if file.bytes == self.file_bytes && !enough => file,
+            Ok(file) if !self.directory.room().is_full() || file.bytes == self.file_bytes => file,
             _given_up => return self.directory.discard(&name),
         };
         let spare = file_name(self.directory.fresh_id(), Suffix::Spare);
-        match self.directory.rename(&name, &spare) {
-            Ok(()) => {
-                let file = StoreFile { path: self.directory.file_path(&spare), ..file.file.clone() };
-                self.inner.lock().spares.push(Spare { name: spare, file });
-            }
-            Err(error) => tracing::warn!(%error, "a purged log file stays"),
+        if let Err(error) = self.directory.rename(&name, &spare) {
+            return tracing::warn!(%error, "a purged log file stays");
         }
+        let path = self.directory.file_path(&spare);
+        let (spare, bytes) =
+            (Spare { name: spare, file: StoreFile { path, ..file.file.clone() } }, file.bytes);
+        let mut inner = self.inner.lock();
+        if bytes == self.file_bytes && inner.spares.len() < self.spares_max {
+            inner.spares.push(spare);
+        } else {
+            inner.needless.push((spare, bytes));
+        }
+    }
+
+    /// Gives back a slice of what is needless: one file of it while the disk is full, or at the end. Returns whether
+    /// there is more.
+    fn cut(&self) -> bool {
+        let at_once = self.directory.room().is_full() || self.inner.lock().stop;
+        let Some((spare, bytes)) = self.inner.lock().needless.pop() else { return false };
+        let left = if at_once { 0 } else { bytes.saturating_sub(CUT_BYTES) };
+        // What can not be cut is removed all the same.
+        if left > 0 && spare.file.set_len(left).is_ok() {
+            self.inner.lock().needless.push((spare, left));
+        } else {
+            self.directory.discard(&spare.name);
+        }
+        !self.inner.lock().needless.is_empty()
     }
 
     /// Bytes of the spare that is wanted and could not be made; else 0.

@@ -9,7 +9,7 @@
 
 use super::super::database::PAGE_BYTES;
 use super::super::sealed::Writing;
-use super::{CHECKPOINT_BYTES, SqliteLog, delete_before, group_place};
+use super::{SqliteLog, delete_before, group_place};
 use coffer_core::storage::{RewriteProgress, StorageError};
 use rusqlite::OptionalExtension;
 
@@ -78,12 +78,7 @@ impl SqliteLog {
             })
         })?;
         let pages = |(_, piece): &Resealed| piece.len() as u64 + 4 * PAGE_BYTES;
-        self.written += resealed.iter().map(pages).sum::<u64>();
-        if self.written > CHECKPOINT_BYTES {
-            self.groups.database.checkpoint_if_room(false)?;
-            self.written = 0;
-        }
-        Ok(())
+        self.wrote(resealed.iter().map(pages).sum())
     }
 
     /// What is to be said after a slice that was not the last.

@@ -138,6 +138,10 @@ impl<L: Log> Log for FlawedLog<L> {
         self.inner.rewrite(copy_bytes_max)
     }
 
+    fn trim(&mut self) -> Result<bool, StorageError> {
+        self.inner.trim()
+    }
+
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::new(FlawedReader { inner: self.inner.reader(), flaw: self.flaw })
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub(super) enum Step {
     Write(Vec<LogOp>, Option<LogId>),
     Purge(LogId),
+    Trim,
     Flush(Vec<Arc<Record>>, Checkpoint),
     Install(Vec<Record>, Checkpoint),
     Drop(Vec<Revision>),
@@ -26,10 +27,12 @@ pub(super) enum Step {
     Reopen,
 }
 
-/// Throws of the die in [`World::next_steps`] that stand for a purge, a drop, a reclaim, an installation, a reopening.
-const RARE_KINDS: [u32; 5] = [70, 80, 85, 90, 97];
-/// Of a store with keys: a drop, a reclaim, an installation, an exchange of keys, a reopening, a rewriting, a purge.
-const RARE_KINDS_WITH_KEYS: [u32; 7] = [80, 85, 90, 94, 97, 95, 70];
+/// Throws of the die in [`World::next_steps`] that stand for a purge, a drop, a reclaim, an installation, a reopening,
+/// a trim.
+const RARE_KINDS: [u32; 6] = [70, 80, 85, 90, 97, 93];
+/// Of a store with keys: a drop, a reclaim, an installation, an exchange of keys, a reopening, a rewriting, a purge, a
+/// trim.
+const RARE_KINDS_WITH_KEYS: [u32; 8] = [80, 85, 90, 94, 97, 95, 70, 93];
 
 /// What the store acknowledged, and what it may hold beyond that.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +98,7 @@ impl World {
                 }
                 opened.log.purge(*up_to)?;
             }
+            Step::Trim => while opened.log.trim()? {},
             Step::Flush(records, checkpoint) => {
                 let mut after = self.records.clone();
                 after.flush(records, checkpoint);
@@ -223,7 +227,9 @@ impl World {
     fn check_failed(&self, opened: &mut Opened, step: &Step, error: &StorageError, fault: Option<Fault>) {
         let again = match step {
             Step::Write(ops, committed) => opened.log.write(ops, *committed),
-            Step::Purge(_) => opened.log.write(&[LogOp::SaveHardState(self.log.hard_state)], None),
+            Step::Purge(_) | Step::Trim => {
+                opened.log.write(&[LogOp::SaveHardState(self.log.hard_state)], None)
+            }
             Step::Flush(records, checkpoint) => opened.records.flush(Flush { records, checkpoint }),
             Step::Install(records, checkpoint) => {
                 opened.records.install(checkpoint, &mut FromSlice::new(records))
@@ -283,6 +289,7 @@ impl World {
             76..82 => vec![self.drop_some(rng)],
             82..88 => vec![Step::Reclaim { copy_bytes_max: rng.random_range(0..100_000) }],
             88..91 => self.install(rng),
+            93 => vec![Step::Trim],
             94 if self.has_keys => vec![Step::ExchangeKeys { carries_over: rng.random_bool(0.7) }],
             95 if self.has_keys => vec![Step::Rewrite { copy_bytes_max: rng.random_range(0..30_000) }],
             91..96 => vec![Step::Look],

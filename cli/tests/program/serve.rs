@@ -144,8 +144,10 @@ fn a_disk_that_fails_stops_the_daemon_and_loses_nothing() {
         .arg(&store)
         .stderr(Stdio::piped());
     let mut daemon = Daemon::start_with(&mut command);
-    let lines: String =
-        (0..60_000).map(|i| format!("{{\"key\":\"k{i:06}\",\"value\":\"{}\"}}\n", "v".repeat(300))).collect();
+    // Many more than one flush takes: the disk fails while they come.
+    let lines: String = (0..200_000)
+        .map(|i| format!("{{\"key\":\"k{i:06}\",\"value\":\"{}\"}}\n", "v".repeat(300)))
+        .collect();
     let arguments = ["--endpoints", &daemon.endpoint, "--command-timeout", "2s", "import"];
     let import = run_with(arguments, lines.as_bytes());
     assert!(matches!(import.code, 3 | 4), "{import:?}");

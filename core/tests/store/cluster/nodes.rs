@@ -93,7 +93,11 @@ impl Nodes {
         let applied = |node: &Node| node.consensus().status().applied;
         let newest = self.running().map(|(_, node)| applied(node)).max().unwrap();
         eventually("all have applied the same", || self.running().all(|(_, node)| applied(node) >= newest));
-        let revision = self.running().map(|(_, node)| node.header().revision).min().unwrap();
+        // A status may be a little behind the answer that somebody got.
+        let revision = self.running().map(|(_, node)| node.header().revision).max().unwrap();
+        eventually("all show the same", || {
+            self.running().all(|(_, node)| node.header().revision >= revision)
+        });
         let hashes: Vec<_> = self
             .running()
             .map(|(id, node)| (id, block_on(node.hash_kv(revision)).unwrap()))

@@ -93,6 +93,8 @@ pub(crate) enum Command {
     /// Make a store of another backend, or with another key, from one that is closed
     #[command(after_help = CONVERT_HELP)]
     Convert(ConvertOptions),
+    /// Make a new cluster from what is left of one that has lost its quorum for ever
+    Recover(RecoverOptions),
     /// Check every byte of a store, of a closed one or slowly of one that a daemon has open; nothing is changed
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyOptions),
@@ -513,6 +515,24 @@ pub(crate) struct ConvertOptions {
     /// The new store is not sealed
     #[arg(long)]
     pub(crate) new_unsealed: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RecoverOptions {
+    /// There will be a new cluster: needed, because what is missing here is lost
+    #[arg(long)]
+    pub(crate) force_new_cluster: bool,
+    /// Directories of members that survived, which nobody has open: the one that goes farthest is taken
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) from: Vec<PathBuf>,
+    /// The directory of the new store: new or empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// What the new store is kept in: segment or sqlite [default: as what it is made from]
+    #[arg(long, value_name = "BACKEND")]
+    pub(crate) backend: Option<Backend>,
+    #[command(flatten)]
+    pub(crate) new_cluster: NewClusterFlags,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -12,6 +12,7 @@ mod lines;
 mod maintenance;
 mod member;
 mod progress;
+pub(crate) mod recover;
 pub(crate) mod snapshot;
 mod stdin;
 mod txn;

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Etcd(options) => return etcd::main(options.arguments),
         Command::Completion(options) => commands::completion::run(options),
         Command::Convert(options) => commands::convert::run(&arguments.global, options),
+        Command::Recover(options) => commands::recover::run(&arguments.global, options),
         Command::ImportEtcd(options) => {
             commands::import_etcd::run(&arguments.global, options, Wanted::Nobody)
         }

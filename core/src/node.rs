@@ -35,6 +35,7 @@ mod pages;
 mod proposals;
 mod quota;
 mod range;
+pub mod remains;
 pub mod restore;
 mod scrub;
 mod snapshot_file;

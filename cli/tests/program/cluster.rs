@@ -3,6 +3,7 @@
 use crate::support::{Daemon, Ran, output_of, program, run, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -268,4 +269,52 @@ fn a_member_alone_grows_to_three_and_outlives_its_first() {
     assert_ne!(removed.wait(), Some(0));
     cluster.put(1, "alone", "x");
     assert_eq!(cluster.list(1), [("b".to_owned(), false)]);
+}
+
+#[test]
+fn a_cluster_without_a_quorum_is_made_anew_from_what_is_left() {
+    let mut cluster = Cluster::start(["segment", "sqlite", "segment"]);
+    cluster.leader();
+    for number in 0..3 {
+        cluster.put(number, &format!("through/{number}"), "x");
+    }
+    cluster.settle();
+    let id = cluster.run(0, &["member", "list", "-w", "json"]).json()["header"]["cluster_id"].clone();
+    // The first goes on no farther than here, and the others do.
+    cluster.kill(0);
+    wait_for(|| (cluster.run(1, &["put", "later", "x"]).code == 0).then_some(()));
+    cluster.kill(1);
+    cluster.kill(2);
+    let made = |number: usize, from: &[usize]| {
+        let to = cluster.dir.path().join(format!("new-{number}"));
+        let mut command = program();
+        command.arg("recover").args(from.iter().map(|number| cluster.dir_of(*number)));
+        command.args([OsStr::new("--data-dir"), to.as_os_str()]);
+        let unsure = output_of(&mut command, b"");
+        assert!(unsure.code == 2 && unsure.stderr.contains("--force-new-cluster"), "{unsure:?}");
+        (to, output_of(command.arg("--force-new-cluster"), b"").ok())
+    };
+    let (alone, told) = made(0, &[0]);
+    assert!(told.contains("LOST is what was acknowledged after entry"), "{told}");
+    let (all, told) = made(1, &[0, 1, 2]);
+    assert!(
+        told.contains("nothing that was acknowledged is lost") && told.contains("passed over: "),
+        "{told}"
+    );
+    for (dir, later) in [(alone, ""), (all, "x\n")] {
+        let mut command = program();
+        command.args(["serve", "--listen-client-urls", "coffer://127.0.0.1:0", "--data-dir"]).arg(dir);
+        let daemon = Daemon::start_with(&mut command);
+        let ask = |args: &[&str]| run(["--endpoints", &daemon.endpoint].iter().chain(args));
+        for number in 0..3 {
+            let key = format!("through/{number}");
+            assert_eq!(ask(&["get", &key, "--print-value-only"]).ok(), "x\n");
+        }
+        assert_eq!(ask(&["get", "later", "--print-value-only"]).ok(), later);
+        assert_eq!(ask(&["put", "new", "x"]).ok(), "OK\n");
+        let listed = ask(&["member", "list", "-w", "json"]).json();
+        assert_ne!(listed["header"]["cluster_id"], id);
+        assert_eq!(listed["members"].as_array().map(Vec::len), Some(1), "{listed}");
+        assert_eq!(daemon.stop(Signal::TERM).0, Some(0));
+    }
 }

@@ -446,6 +446,12 @@ pub(crate) enum MemberCommand {
         #[arg(long, value_name = "URL,…", value_delimiter = ',', required = true)]
         peer_urls: Vec<String>,
     },
+    /// Put a new member in the place of one whose store was lost or damaged
+    Replace {
+        /// The member that goes (hexadecimal)
+        #[arg(value_parser = member_id)]
+        id: u64,
+    },
     /// Hand the lead over to another member; ask the one that leads
     MoveLeader {
         /// The member (hexadecimal)

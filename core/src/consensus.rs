@@ -237,7 +237,8 @@ pub(crate) fn members_of(membership: Bytes) -> Result<Vec<(Member, bool)>, Malfo
 /// Told the outcome of a proposal, once. Runs on the apply or raft thread: must return soon, must not call `shutdown`.
 pub type ProposeDone = Box<dyn FnOnce(Result<(), ProposeError>) + Send>;
 
-/// Answers a question that only the machine of the leader can; `None` if this member does not lead. Must not block.
+/// Answers a question of another member's; `None` if only the leader's machine can, and this member does not lead. Must not
+/// block.
 pub type Answerer = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Option<Bytes>> + Send + Sync>;
 
 /// A look at where consensus stands.
@@ -465,6 +466,17 @@ impl Consensus {
     pub async fn ask_leader(&self, question: Bytes) -> Result<Bytes, Error> {
         let forwarder = self.forwarder.clone();
         self.on_raft(async move { forwarder.ask(question).await }).await?
+    }
+
+    /// The answer of one member's machine to a question; `None` if it does not answer soon.
+    pub async fn ask_member(&self, member: u64, question: Bytes) -> Option<Bytes> {
+        let forwarder = self.forwarder.clone();
+        self.on_raft(async move { forwarder.ask_member(member, question).await }).await.ok().flatten()
+    }
+
+    /// Runs `task` beside everything else, until it ends or consensus is shut down. It must not block.
+    pub fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.executor.spawn(task));
     }
 
     /// From now on `answerer` answers what members ask of the leader's machine, while this one leads.

@@ -20,6 +20,7 @@ mod answers;
 mod block_cache;
 mod config;
 mod counters;
+mod equality;
 mod failure;
 mod history;
 mod leader_calls;
@@ -67,6 +68,7 @@ use crate::storage::{Log, Records};
 use crate::watch::{WatchConfig, WatchHub, WatchStream};
 use answers::Answering;
 use counters::Counters;
+use equality::Equality;
 use failure::Failure;
 use futures_channel::oneshot;
 use history::NodeHistory;
@@ -102,6 +104,7 @@ struct Inner {
     values: Arc<ValueStore>,
     proposals: Arc<Proposals>,
     quota: Arc<Quota>,
+    equality: Arc<Equality>,
     consensus: Arc<Consensus>,
     hub: Arc<WatchHub>,
     leases: Arc<LeaseKeeper>,
@@ -202,6 +205,13 @@ impl Node {
                 }
             }
         });
+        let equality = Equality::new(
+            config.member_id,
+            reader.clone(),
+            Arc::clone(&hub),
+            Arc::clone(&proposals),
+            config.compare_interval,
+        );
         let machine = StateMachine {
             state: Arc::clone(&state),
             reader: reader.clone(),
@@ -212,6 +222,7 @@ impl Node {
             maintenance: Arc::clone(&maintenance),
             counters: Arc::clone(&counters),
             failure: Arc::clone(&failure),
+            equality: Arc::clone(&equality),
             unflushed_bytes_hard: config.unflushed_bytes_hard(),
         };
         let scrubber = Scrubber::new(
@@ -238,6 +249,7 @@ impl Node {
             values,
             proposals,
             quota,
+            equality,
             consensus: Arc::clone(&consensus),
             hub,
             leases,
@@ -427,7 +439,7 @@ impl Node {
     pub async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, Error> {
         let raised = match request.action {
             AlarmAction::Get => {
-                self.read_barrier(false).await?;
+                self.barrier().await?;
                 let mut alarms = self.inner.reader.alarms();
                 alarms.retain(|alarm| request.kind.is_none_or(|kind| alarm.kind == kind));
                 return Ok(AlarmResponse { header: self.header(), alarms });
@@ -452,7 +464,9 @@ impl Node {
     /// # Errors
     /// [`Error::NoLeader`]; a local fault.
     pub async fn barrier(&self) -> Result<(), Error> {
-        self.read_barrier(false).await
+        // Also where the content is served to nobody: what is said of the cluster is.
+        self.inner.failure.check()?;
+        self.inner.consensus.read_barrier().await
     }
 
     /// The alarms that are raised, of any member, as this one knows them. Waits for nothing.
@@ -613,7 +627,7 @@ impl Node {
     }
 
     async fn read_barrier(&self, serializable: bool) -> Result<(), Error> {
-        self.inner.failure.check()?;
+        self.inner.check()?;
         if serializable { Ok(()) } else { self.inner.consensus.read_barrier().await }
     }
 
@@ -657,6 +671,9 @@ impl Node {
 
     async fn propose(&self, command: Command) -> Result<(Outcome, Header, Answered), Error> {
         self.inner.failure.check()?;
+        if !matches!(command, Command::Alarm { .. }) {
+            self.inner.equality.check()?;
+        }
         if self.inner.values.unflushed_bytes() > self.inner.config.unflushed_bytes_max(&command) {
             let has_room = self.inner.values.records().has_room();
             return Err(if has_room { Error::TooManyRequests } else { Error::NoSpace });
@@ -685,6 +702,12 @@ impl Node {
 }
 
 impl Inner {
+    /// Whether this member may serve anybody.
+    fn check(&self) -> Result<(), Error> {
+        self.failure.check()?;
+        self.equality.check()
+    }
+
     fn start(&self) -> Result<(), Error> {
         let failure = Arc::clone(&self.failure);
         self.consensus.on_failure(Box::new(move |reason| {
@@ -693,10 +716,12 @@ impl Inner {
         let leases = Arc::clone(&self.leases);
         self.consensus.on_leadership(Box::new(move |term| leases.leadership(term)));
         let consensus = Arc::downgrade(&self.consensus);
-        self.consensus.on_question(leader_calls::answerer(Arc::clone(&self.leases), consensus));
+        let (leases, equality) = (Arc::clone(&self.leases), Arc::clone(&self.equality));
+        self.consensus.on_question(leader_calls::answerer(leases, equality, consensus));
         self.proposals.connect(Arc::clone(&self.consensus));
         self.maintenance.start(Arc::clone(&self.state), Arc::clone(&self.consensus))?;
         self.leases.start(Arc::clone(&self.failure))?;
+        self.consensus.beside(Arc::clone(&self.equality).run(Arc::downgrade(&self.consensus)));
         self.scrubber.start()
     }
 

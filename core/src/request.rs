@@ -446,6 +446,12 @@ pub enum MemberRequest {
         /// To whom.
         id: u64,
     },
+    /// Puts a new member in the place of one whose store was lost or damaged: removes it, and adds a new one with the same
+    /// peer URLs and, as soon as it has the log, the same vote.
+    Replace {
+        /// The id of the one that goes.
+        id: u64,
+    },
 }
 
 /// Who belongs to the cluster.

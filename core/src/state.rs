@@ -17,7 +17,7 @@
 //! - `apply`: [`State`], command by command. `txn`: choosing, checking and running. `writer`: the writes of one command.
 //! - `reader`, `pins`, `range`, `finding`: [`StateReader`], what keeps history from being pruned, and walking in short
 //!   steps.
-//! - `checkpoint`: the bytes of what has no revisions. `hash`: HashKV.
+//! - `checkpoint`: the bytes of what has no revisions. `hash`: HashKV. `chain`: a hash over what entries did.
 
 pub mod key_index;
 
@@ -36,11 +36,13 @@ mod pins;
 mod range;
 mod reader;
 
+mod chain;
 mod checkpoint;
 mod hash;
 
 pub use alarms::cost_bytes;
 pub use apply::State;
+pub use chain::Chain;
 pub(crate) use checkpoint::founding as founding_checkpoint;
 pub use command::{TXN_DEPTH_MAX, decode_batch, encode_batch, encoded_bytes};
 pub use finding::Finding;
@@ -123,6 +125,10 @@ pub enum Command {
     Quota {
         member: u64,
         full: bool,
+    },
+    /// The state of a member is not that of the others; 0 if nobody can tell whose is right. Raises its alarm.
+    Differs {
+        member: u64,
     },
 }
 

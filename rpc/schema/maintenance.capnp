@@ -33,6 +33,7 @@ struct MemberRequest {
     remove @2 :UInt64;
     update @3 :UpdateMember;
     moveLeader @4 :UInt64;
+    replace @6 :UInt64;
   }
   deadlineMs @5 :UInt32;
 

@@ -209,5 +209,7 @@ struct ChangeAnswer {
     exists @6;
     lastVoter @7;
     refused @8;
+    unhealthy @9;
+    notInSync @10;
   }
 }

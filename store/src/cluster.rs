@@ -122,17 +122,16 @@ fn open(dir: &Path, options: &Options, peering: &Peering) -> Result<(OpenStore, 
     let listeners = peering.listen_urls.iter().map(|url| bind(url)).collect::<Result<Vec<_>, _>>()?;
     let local_urls = listeners.iter().map(|(_, url)| url.clone()).collect();
     let is_new = Backend::of(dir).ok().flatten().is_none();
-    let own = match (is_new, peering.joins) {
-        (true, true) => find_own(&peering.cluster)?,
-        (true, false) => {
-            check_not_founded(&peering.cluster)?;
-            peering.cluster.founding()
-        }
-        (false, _) => peering.cluster.founding(),
+    let found = match (is_new, peering.joins) {
+        (true, true) => Some(find_own(&peering.cluster)?),
+        (true, false) => find_founded(&peering.cluster)?,
+        (false, _) => None,
     };
+    let joins = peering.joins || found.is_some();
+    let own = found.unwrap_or_else(|| peering.cluster.founding());
     let medium = Medium::open_as(dir, options, Some(own))?;
     let members = peering.cluster.members().iter();
-    let founding = match peering.joins {
+    let founding = match joins {
         true => Founding::Join,
         false => Founding::With(members.map(|member| (member.id, member.info.encode())).collect()),
     };
@@ -189,33 +188,48 @@ fn find_own(cluster: &NewCluster) -> Result<coffer_backends::Founding, Error> {
             None => std::thread::sleep(PUBLISH_INTERVAL),
         }
     };
-    for (id, description) in roster.members {
-        let info = MemberInfo::decode(description)
-            .map_err(|malformed| Error::Unavailable(format!("what a member answers: {malformed}")))?;
-        if info.peer_urls.iter().any(|url| own.contains(url)) {
-            check_not_started(id, &info)?;
-            return Ok(coffer_backends::Founding { cluster_id: roster.cluster, member_id: id, boot: 0 });
+    place_in(&roster, own)?.ok_or_else(|| {
+        Error::InvalidArgument(format!(
+            "the cluster has no member with the peer URL {}: add it first, with these URLs",
+            own.join(" or ")
+        ))
+    })
+}
+
+/// The member of a cluster that has one of these peer URLs, and was never started.
+fn place_in(roster: &Roster, urls: &[String]) -> Result<Option<coffer_backends::Founding>, Error> {
+    for (id, description) in &roster.members {
+        let info = decode(description)?;
+        if info.peer_urls.iter().any(|url| urls.contains(url)) {
+            check_not_started(*id, &info)?;
+            let found = coffer_backends::Founding { cluster_id: roster.cluster, member_id: *id, boot: 0 };
+            return Ok(Some(found));
         }
     }
-    Err(Error::InvalidArgument(format!(
-        "the cluster has no member with the peer URL {}: add it first, with these URLs",
-        own.join(" or ")
-    )))
+    Ok(None)
+}
+
+fn decode(description: &Bytes) -> Result<MemberInfo, Error> {
+    MemberInfo::decode(description.clone())
+        .map_err(|malformed| Error::Unavailable(format!("what a member answers: {malformed}")))
 }
 
 /// A cluster is founded once. A member whose store was lost must not found it again: it would vote a second time, and what
-/// was acknowledged with its first vote might be lost.
-fn check_not_founded(cluster: &NewCluster) -> Result<(), Error> {
-    let Some(roster) = ask_others(cluster, ASK_PATIENCE) else { return Ok(()) };
+/// was acknowledged with its first vote might be lost. `None` for one that is to found it; else the member that was added,
+/// or replaced, with its peer URLs.
+fn find_founded(cluster: &NewCluster) -> Result<Option<coffer_backends::Founding>, Error> {
+    let Some(roster) = ask_others(cluster, ASK_PATIENCE) else { return Ok(None) };
     let own = cluster.own();
-    match roster.members.get(&own.id).map(|description| MemberInfo::decode(description.clone())) {
-        Some(Ok(info)) => check_not_started(own.id, &info),
-        Some(Err(malformed)) => Err(Error::Unavailable(format!("what a member answers: {malformed}"))),
-        None => Err(Error::Open(format!(
+    if let Some(description) = roster.members.get(&own.id) {
+        return check_not_started(own.id, &decode(description)?).map(|()| None);
+    }
+    let found = place_in(&roster, &own.info.peer_urls)?.ok_or_else(|| {
+        Error::Open(format!(
             "the cluster has been founded, and member {:x} does not belong to it (any more): add it anew",
             own.id
-        ))),
-    }
+        ))
+    });
+    found.map(Some)
 }
 
 /// A member that has told the cluster where clients reach it has had a store.
@@ -223,8 +237,8 @@ fn check_not_started(id: u64, info: &MemberInfo) -> Result<(), Error> {
     match info.client_urls.is_empty() {
         true => Ok(()),
         false => Err(Error::Open(format!(
-            "member {id:x} has been part of the cluster with another store: if that store is lost, remove the member and \
-             add it anew"
+            "member {id:x} has been part of the cluster with another store: if that store is lost, replace the member \
+             (coffer member replace {id:x}), or remove it and add it anew"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! `member list`, `add`, `promote`, `remove`, `update` and `move-leader`.
+//! `member list`, `add`, `promote`, `remove`, `update`, `replace` and `move-leader`.
 
 use crate::args::{Consistency, MemberCommand};
 use crate::failure::Failure;
@@ -16,6 +16,7 @@ pub(crate) async fn run(client: &Client, command: MemberCommand, output: &mut Ou
         MemberCommand::Add { name, peer_urls, learner } => {
             return add(client, name, peer_urls, learner, output).await;
         }
+        MemberCommand::Replace { id } => return replace(client, id, output).await,
         MemberCommand::Promote { id } => (MemberRequest::Promote { id }, format!("member {id:x} votes now")),
         MemberCommand::Remove { id } => (MemberRequest::Remove { id }, format!("member {id:x} removed")),
         MemberCommand::Update { id, peer_urls } => {
@@ -84,6 +85,19 @@ async fn add(
         "  --name {name} --initial-cluster-state existing --initial-cluster {} --listen-peer-urls {}",
         all.join(","),
         peer_urls.join(",")
+    ))?;
+    Ok(())
+}
+
+/// Replaces a member, and says how its successor is started.
+async fn replace(client: &Client, id: u64, output: &mut Output) -> Result<(), Failure> {
+    let members = client.member_change(MemberRequest::Replace { id }).await.map_err(Failure::of_change)?;
+    if output.format == Format::Json {
+        return Ok(output.json(&MembersJson::from(&members))?);
+    }
+    output.line(format_args!(
+        "member {id:x} replaced by {:x}; start its daemon again with an empty data directory and the flags that it had",
+        members.added
     ))?;
     Ok(())
 }

@@ -132,7 +132,7 @@ static CLUSTERING: [Flag; 26] = [
     flag(Clustering, 4, "discovery-fallback", Choice(&["exit", "proxy"]), "exit", Idle, NO_DISCOVERY),
     flag(Clustering, 4, "discovery-srv", Text, "", Refused, DISCOVERY),
     flag(Clustering, 4, "discovery-srv-name", Text, "", Idle, NO_DISCOVERY),
-    flag(Clustering, 4, "strict-reconfig-check", Bool, "true", Idle, FIXED),
+    flag(Clustering, 4, "strict-reconfig-check", Bool, "true", Idle, ALWAYS),
     flag(Clustering, 4, "pre-vote", Bool, "true", Idle, ALWAYS),
     flag(Clustering, 4, "auto-compaction-retention", Text, "0", Used,
         "how much history is kept: hours, a duration, or revisions; 0 for all of it"),

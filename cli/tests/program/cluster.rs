@@ -153,6 +153,14 @@ impl Cluster {
     }
 }
 
+/// The id of a member in a list.
+fn id_now(listed: &Value, number: usize) -> String {
+    let members = listed["members"].as_array().expect("members").iter();
+    let id =
+        members.filter(|member| member["name"] == NAMES[number]).find_map(|member| member["ID"].as_u64());
+    format!("{:x}", id.unwrap_or_else(|| panic!("{listed}")))
+}
+
 fn exercise(backends: [&'static str; 3]) {
     let mut cluster = Cluster::start(backends);
     let leader = cluster.leader();
@@ -237,12 +245,7 @@ fn a_member_alone_grows_to_three_and_outlives_its_first() {
     }
     cluster.settle();
     let listed = cluster.run(2, &["member", "list", "-w", "json"]).json();
-    let id_of = |number: usize| {
-        let members = listed["members"].as_array().expect("members").iter();
-        let id =
-            members.filter(|member| member["name"] == NAMES[number]).find_map(|member| member["ID"].as_u64());
-        format!("{:x}", id.unwrap_or_else(|| panic!("{listed}")))
-    };
+    let id_of = |number: usize| id_now(&listed, number);
     assert_eq!(cluster.leader(), 0);
     assert_eq!(
         cluster.run(0, &["member", "move-leader", &id_of(1)]).ok(),
@@ -260,8 +263,22 @@ fn a_member_alone_grows_to_three_and_outlives_its_first() {
         let refused = output_of(&mut cluster.command(0, &[0, 1, 2], state), b"");
         assert!(refused.code != 0 && refused.stderr.contains("add it anew"), "{state}: {refused:?}");
     }
+    // By one command it comes back as another.
+    let replaced = cluster.run(2, &["member", "replace", &id_of(0)]).ok();
+    assert!(replaced.starts_with(&format!("member {} replaced by ", id_of(0))), "{replaced}");
+    cluster.members[0] = Some(cluster.member(0));
+    let voters: Vec<_> = NAMES.iter().map(|name| ((*name).to_owned(), false)).collect();
+    wait_for(|| (cluster.list(0) == voters).then_some(()));
+    assert_eq!(cluster.get(0, "after"), "x\n");
+    cluster.put(0, "replaced", "x");
+    cluster.settle();
+    let listed = cluster.run(2, &["member", "list", "-w", "json"]).json();
+    let members = listed["members"].as_array().expect("members").iter();
+    let ids: Vec<_> = members.map(|member| format!("{:x}", member["ID"].as_u64().expect("an id"))).collect();
+    assert!(!ids.contains(&id_of(0)) && replaced.contains(&id_now(&listed, 0)), "{replaced}: {listed}");
+    cluster.kill(0);
     // Removed while it is dead; and one that lives stops by itself, and says why.
-    cluster.run(2, &["member", "remove", &id_of(0)]).ok();
+    cluster.run(2, &["member", "remove", &id_now(&listed, 0)]).ok();
     assert_eq!(cluster.list(1).len(), 2);
     cluster.put(2, "last", "x");
     cluster.run(1, &["member", "remove", &id_of(2)]).ok();

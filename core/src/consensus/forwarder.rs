@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Pause before another look for a leader, if nothing is heard of one before.
-const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Knows who leads and how to ask them.
 pub(super) struct Forwarder {
@@ -210,6 +210,19 @@ impl Forwarder {
         }
     }
 
+    /// The answer of one member's machine; `None` if it does not give one in time.
+    pub(super) async fn ask_member(&self, member: u64, question: Bytes) -> Option<Bytes> {
+        if member == self.leadership.node_id() {
+            return self.answer(question).await;
+        }
+        let caller = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            self.caller(member, &metrics.membership_config.membership().get_node(&member)?.0)
+        };
+        caller.ask(question, self.attempt).await.ok().flatten()
+    }
+
     /// The answer of this member's machine; `None` if it cannot give one.
     pub(super) async fn answer(&self, question: Bytes) -> Option<Bytes> {
         let answerer = self.answerer.lock().clone()?;
@@ -237,7 +250,10 @@ impl Forwarder {
         loop {
             let changed = self.changed.listen();
             match self.leader() {
-                Some(Leader::This) => return self.change_here(change).await,
+                Some(Leader::This) => {
+                    let changed = timeout_at(deadline, self.change_here(change)).await;
+                    return changed.unwrap_or(Err(MemberError::Unknown));
+                }
                 Some(Leader::Other(_, caller)) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     // One that has gone hears of nothing more.
@@ -275,13 +291,18 @@ impl Forwarder {
             return Some(Leader::This);
         }
         let description = &metrics.membership_config.membership().get_node(&leader)?.0;
+        Some(Leader::Other(leader, self.caller(leader, description)))
+    }
+
+    /// How to ask a member that the membership describes in this way.
+    fn caller(&self, member: u64, description: &Bytes) -> Arc<dyn Caller> {
         let mut callers = self.callers.lock();
-        match callers.get(&leader) {
-            Some((known, caller)) if known == description => Some(Leader::Other(leader, caller.clone())),
+        match callers.get(&member) {
+            Some((known, caller)) if known == description => caller.clone(),
             _ => {
-                let caller = self.peers.caller(leader, description);
-                callers.insert(leader, (description.clone(), caller.clone()));
-                Some(Leader::Other(leader, caller))
+                let caller = self.peers.caller(member, description);
+                callers.insert(member, (description.clone(), caller.clone()));
+                caller
             }
         }
     }

@@ -156,7 +156,8 @@ impl Consensus {
         proposed.await.unwrap_or(Err(ProposeError::Unknown))
     }
 
-    /// Answers what another member asks of the machine of the leader; `None` if this member does not lead.
+    /// Answers what another member asks of this one's machine; `None` if only the leader's knows, and this member does not
+    /// lead.
     ///
     /// # Errors
     /// Consensus has stopped.

@@ -1,13 +1,22 @@
 //! Who belongs to the cluster, and how that changes: one step at a time, each a log entry, with joint consensus where
 //! voters change.
+//!
+//! # Invariants
+//! - A change after which no majority of the voters would be alive is refused, as is a vote for a learner that lacks the
+//!   log: it would have everybody wait for it.
 
-use super::forwarder::Forwarder;
+use super::forwarder::{Forwarder, RETRY_INTERVAL};
 use super::types::{Description, RaftMembership};
 use bytes::Bytes;
 use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 use thiserror::Error;
+
+/// Entries that a learner may lack when it gets its vote.
+const LAG_MAX: u64 = 1000;
 
 /// Who votes, and who belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +94,12 @@ pub enum MemberError {
     /// It is the last voter.
     #[error("the last voter cannot be removed")]
     LastVoter,
+    /// Too few of the voters that there would be answer the leader.
+    #[error("unhealthy cluster: no majority of the voters that there would be is alive")]
+    Unhealthy,
+    /// The learner lacks too much of the log, or does not answer.
+    #[error("can only promote a learner member which is in sync with leader")]
+    NotInSync,
     /// The change may have happened, or yet happen.
     #[error("the outcome of the change is unknown")]
     Unknown,
@@ -94,9 +109,48 @@ pub enum MemberError {
 }
 
 impl Forwarder {
+    /// Waits until the members are as fit as the change needs them, but no longer than for one attempt.
+    async fn wait_fit(&self, now: &Membership, change: &MemberChange) -> Result<(), MemberError> {
+        let deadline = Instant::now() + self.attempt;
+        loop {
+            let fit = self.check_fit(now, change);
+            if fit.is_ok() || Instant::now() >= deadline {
+                return fit;
+            }
+            coffer_runtime::sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    fn check_fit(&self, now: &Membership, change: &MemberChange) -> Result<(), MemberError> {
+        let mut voters: BTreeSet<u64> = now.voters.iter().flatten().copied().collect();
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        // Raft says itself that this member does not lead.
+        let (Some(heard), Some(progress)) = (&metrics.heartbeat, &metrics.replication) else { return Ok(()) };
+        let is_alive = |member: &u64| {
+            let heard = heard.get(member).and_then(Option::as_ref);
+            *member == self.leadership.node_id() || heard.is_some_and(|at| at.elapsed() < self.attempt)
+        };
+        match change {
+            MemberChange::Promote { member } => {
+                let last = metrics.last_log.as_ref().map_or(0, |id| id.index);
+                let matched = progress.get(member).and_then(Option::as_ref);
+                if !is_alive(member) || matched.is_none_or(|matched| matched.index + LAG_MAX < last) {
+                    return Err(MemberError::NotInSync);
+                }
+                voters.insert(*member);
+            }
+            MemberChange::Remove { member } if voters.remove(member) => {}
+            _ => return Ok(()),
+        }
+        let alive = voters.iter().filter(|member| is_alive(member)).count();
+        if alive > voters.len() / 2 { Ok(()) } else { Err(MemberError::Unhealthy) }
+    }
+
     /// Changes the membership; this member must lead. Ends when the change is applied here.
     pub(super) async fn change_here(&self, change: MemberChange) -> Result<(), MemberError> {
         let now = self.membership();
+        let needed = change.clone();
         let changes = match change {
             MemberChange::AddLearner { member, .. } if now.members.contains_key(&member) => {
                 return Err(MemberError::Exists);
@@ -127,6 +181,7 @@ impl Forwarder {
                 ChangeMembers::SetNodes(BTreeMap::from([(member, Description(description))]))
             }
         };
+        self.wait_fit(&now, &needed).await?;
         // A voter that goes does not stay as a learner.
         match self.raft.change_membership(changes, false).await {
             Ok(_) => Ok(()),
@@ -148,7 +203,6 @@ impl Forwarder {
 
     /// The newest membership that this member knows of, committed or not.
     pub(super) fn membership(&self) -> Membership {
-        use openraft::async_runtime::WatchReceiver;
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().into()

@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub patience: Duration,
     /// What a member does whose store is new.
     pub founding: Founding,
+    /// How often a member compares its state with that of the others.
+    pub compare_interval: Duration,
     /// Largest request.
     pub request_bytes_max: usize,
     /// Bytes in use at which nothing more is taken that grows the store; 0 for no quota.
@@ -60,6 +62,7 @@ impl Default for NodeConfig {
             election_timeout: Duration::from_millis(1000),
             patience: Duration::from_secs(7),
             founding: Founding::Alone,
+            compare_interval: Duration::from_secs(1),
             request_bytes_max: 1536 * 1024,
             quota_bytes: 0,
             txn_ops_max: 128,

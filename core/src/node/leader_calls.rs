@@ -1,11 +1,15 @@
-//! What a member asks of the leader beside proposals and reads: the life of leases, which only the leader's clock knows.
+//! What members ask of each other beside proposals and reads: of the leader the life of leases, which only its clock knows;
+//! of each one the hash of its state.
 //!
 //! # Format, version 1
 //! Primitives are those of [`crate::codec`].
 //!
 //! ```text
-//! question := version:u8 = 1  kind:u8 (1 keep alive, 2 time to live)  lease:i64
-//! answer   := 0:u8 seconds:i64 | 1:u8 error:bytes
+//! question := version:u8 = 1  kind:u8  body
+//! body     := lease:i64                 kind 1, keep alive, and 2, time to live
+//!           | start:u64 index:u64       kind 3, hash at an entry
+//! answer   := 0:u8 value:i64 | 1:u8 error:bytes
+//!             value: seconds, or the hash
 //! ```
 //!
 //! # Invariants
@@ -13,6 +17,7 @@
 //! - A question may be asked again: what it asks for twice is as good as once.
 
 use super::Node;
+use super::equality::{Equality, Mark};
 use super::leases::LeaseKeeper;
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::consensus::{Answerer, Consensus};
@@ -30,18 +35,29 @@ pub(super) enum Question {
     KeepAlive(LeaseId),
     /// How many seconds the lease has left; -1 if there is no such lease.
     TimeToLive(LeaseId),
+    /// The hash of what was applied up to an entry; -1 if it is not known. Any member answers.
+    HashAt(Mark),
 }
 
 impl Question {
-    fn encode(self) -> Bytes {
-        let (kind, lease) = match self {
-            Self::KeepAlive(lease) => (1, lease),
-            Self::TimeToLive(lease) => (2, lease),
-        };
+    pub(super) fn encode(self) -> Bytes {
         let mut out = Encoder::default();
         out.u8(VERSION);
-        out.u8(kind);
-        out.i64(lease.0);
+        match self {
+            Self::KeepAlive(lease) => {
+                out.u8(1);
+                out.i64(lease.0);
+            }
+            Self::TimeToLive(lease) => {
+                out.u8(2);
+                out.i64(lease.0);
+            }
+            Self::HashAt(Mark { start, index }) => {
+                out.u8(3);
+                out.u64(start);
+                out.u64(index);
+            }
+        }
         out.finish()
     }
 
@@ -50,13 +66,14 @@ impl Question {
         if input.u8()? != VERSION {
             return Err(Malformed("a question of an unknown version: this member is to be upgraded first"));
         }
-        let (kind, lease) = (input.u8()?, LeaseId(input.i64()?));
+        let question = match input.u8()? {
+            1 => Self::KeepAlive(LeaseId(input.i64()?)),
+            2 => Self::TimeToLive(LeaseId(input.i64()?)),
+            3 => Self::HashAt(Mark { start: input.u64()?, index: input.u64()? }),
+            _ => return Err(Malformed("an unknown question: this member is to be upgraded first")),
+        };
         input.finish()?;
-        match kind {
-            1 => Ok(Self::KeepAlive(lease)),
-            2 => Ok(Self::TimeToLive(lease)),
-            _ => Err(Malformed("an unknown question: this member is to be upgraded first")),
-        }
+        Ok(question)
     }
 }
 
@@ -75,7 +92,7 @@ fn encode_answer(answer: Result<i64, Error>) -> Bytes {
     out.finish()
 }
 
-fn decode_answer(bytes: Bytes) -> Result<Result<i64, Error>, Malformed> {
+pub(super) fn decode_answer(bytes: Bytes) -> Result<Result<i64, Error>, Malformed> {
     let mut input = Decoder::new(bytes);
     let answer = match input.bool()? {
         false => Ok(input.i64()?),
@@ -89,12 +106,20 @@ fn decode_answer(bytes: Bytes) -> Result<Result<i64, Error>, Malformed> {
     Ok(answer)
 }
 
-/// Answers questions while this member leads.
-pub(super) fn answerer(leases: Arc<LeaseKeeper>, consensus: Weak<Consensus>) -> Answerer {
+/// Answers other members.
+pub(super) fn answerer(
+    leases: Arc<LeaseKeeper>,
+    equality: Arc<Equality>,
+    consensus: Weak<Consensus>,
+) -> Answerer {
     Arc::new(move |question| {
-        let (leases, consensus) = (leases.clone(), consensus.clone());
+        let (leases, equality, consensus) = (leases.clone(), equality.clone(), consensus.clone());
         Box::pin(async move {
             let answer = match Question::decode(question) {
+                Ok(Question::HashAt(mark)) => Ok(equality.hash_at(mark)),
+                Ok(Question::KeepAlive(_) | Question::TimeToLive(_)) if equality.check().is_err() => {
+                    Err(Error::NotLeader)
+                }
                 Ok(question) => answer(question, &leases, &*consensus.upgrade()?).await,
                 Err(malformed) => Err(Error::InvalidArgument(malformed.to_string())),
             };
@@ -120,6 +145,8 @@ async fn answer(question: Question, leases: &LeaseKeeper, consensus: &Consensus)
     match question {
         Question::KeepAlive(lease) => leases.renew(lease).await,
         Question::TimeToLive(lease) => Ok(leases.remaining_s(lease)?.unwrap_or(-1)),
+        // Not for the leader alone, and answered before.
+        Question::HashAt(_) => Err(Error::NotLeader),
     }
 }
 
@@ -130,7 +157,7 @@ impl Node {
     /// [`Error::NoLeader`]; why the leader could not.
     pub(super) async fn ask_leader(&self, question: Question) -> Result<i64, Error> {
         let inner = &self.inner;
-        inner.failure.check()?;
+        inner.check()?;
         match answer(question, &inner.leases, &inner.consensus).await {
             Err(Error::NotLeader) => {}
             answer => return answer,
@@ -148,7 +175,8 @@ mod tests {
 
     #[test]
     fn questions_and_answers_survive_their_encoding() {
-        for question in [Question::KeepAlive(LeaseId(7)), Question::TimeToLive(LeaseId(i64::MIN))] {
+        let hash_at = Question::HashAt(Mark { start: 300, index: u64::MAX });
+        for question in [Question::KeepAlive(LeaseId(7)), Question::TimeToLive(LeaseId(i64::MIN)), hash_at] {
             let encoded = question.encode();
             assert_eq!(Question::decode(encoded.clone()), Ok(question));
             (0..encoded.len())

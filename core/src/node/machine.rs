@@ -13,6 +13,7 @@
 
 use super::SnapshotView;
 use super::counters::{Counters, Tally};
+use super::equality::Equality;
 use super::failure::Failure;
 use super::leases::LeaseKeeper;
 use super::maintenance::Maintenance;
@@ -41,6 +42,7 @@ pub(super) struct StateMachine {
     pub(super) maintenance: Arc<Maintenance>,
     pub(super) counters: Arc<Counters>,
     pub(super) failure: Arc<Failure>,
+    pub(super) equality: Arc<Equality>,
     pub(super) unflushed_bytes_hard: usize,
 }
 
@@ -68,6 +70,9 @@ impl Machine for StateMachine {
             self.leases.changed(&applied.leases);
             if applied.compacted.is_some() {
                 self.maintenance.compaction_requested();
+            }
+            if applied.answers.iter().any(|answer| matches!(answer.result, Ok(Outcome::Alarm { .. }))) {
+                self.equality.look_at_alarms();
             }
             events.extend(applied.events);
             answers.extend(applied.answers);
@@ -115,6 +120,7 @@ impl Machine for StateMachine {
         // Memory goes first: whoever sees the new revision looks for everything in the record store.
         self.values.replaced();
         self.state.lock().replace(next);
+        self.equality.replaced();
         let revision = self.reader.revision();
         self.hub.jump_to(revision);
         tracing::info!(old_revision, revision, "took over the content of another member");
@@ -125,17 +131,19 @@ impl Machine for StateMachine {
 impl StateMachine {
     fn apply_entry(&self, entry: &LogEntry) -> Result<Applied, StorageError> {
         let mut state = self.state.lock();
-        match entry.kind {
-            EntryKind::Normal => state.apply(entry.id, entry.payload.clone(), self.values.as_ref()),
+        let applied = match entry.kind {
+            EntryKind::Normal => state.apply(entry.id, entry.payload.clone(), self.values.as_ref())?,
             EntryKind::Blank => {
                 state.apply_blank(entry.id);
-                Ok(Applied::default())
+                Applied::default()
             }
             EntryKind::Membership => {
                 state.apply_membership(entry.id, entry.payload.clone());
-                Ok(Applied::default())
+                Applied::default()
             }
-        }
+        };
+        self.equality.applied(entry.id.index, state.chain());
+        Ok(applied)
     }
 }
 

@@ -10,6 +10,11 @@ use crate::consensus::{MemberChange, MemberError};
 use crate::error::Error;
 use crate::member::{Member, MemberInfo};
 use crate::request::{MemberRequest, MembersResponse};
+use crate::state::Command;
+use std::time::{Duration, Instant};
+
+/// Pause before another attempt to add a successor.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Node {
     /// The members, as of now if `linearizable`, else as this one knows them.
@@ -34,6 +39,7 @@ impl Node {
                 self.move_leader(id).await?;
                 return self.members_response(0);
             }
+            MemberRequest::Replace { id } => return self.replace_member(id).await,
             MemberRequest::Add { peer_urls, learner } => {
                 self.check_peer_urls(&peer_urls, None)?;
                 if self.info_of(self.header().member_id)?.peer_urls.is_empty() {
@@ -55,12 +61,54 @@ impl Node {
                 (MemberChange::Describe { member: id, description: info.encode() }, 0)
             }
         };
-        self.change_members(change).await.map_err(|error| match error {
-            MemberError::NoLeader | MemberError::NotLeader => Error::NoLeader,
-            MemberError::Unknown => Error::OutcomeUnknown,
-            MemberError::InProgress => Error::Unavailable(error.to_string()),
-            refused => Error::InvalidArgument(refused.to_string()),
-        })?;
+        self.change_members(change).await.map_err(refusal)?;
+        self.members_response(added)
+    }
+
+    /// Puts a new member in the place of another. Each step holds by itself: a failure says what was done.
+    async fn replace_member(&self, id: u64) -> Result<MembersResponse, Error> {
+        let own = self.header().member_id;
+        let known = self.info_of(id)?;
+        if id == own {
+            return Err(Error::InvalidArgument("a member does not replace itself: ask another one".into()));
+        }
+        if known.peer_urls.is_empty() {
+            return Err(Error::InvalidArgument(
+                "the member has no peer URL: remove it and add another".into(),
+            ));
+        }
+        let wants_vote = known.wants_vote || self.membership().is_voter(id);
+        self.change_members(MemberChange::Remove { member: id }).await.map_err(refusal)?;
+        let info = MemberInfo { peer_urls: known.peer_urls, wants_vote, ..MemberInfo::default() };
+        let added = Member::fresh_id()?;
+        let add = || MemberChange::AddLearner { member: added, description: info.encode() };
+        let deadline = Instant::now() + self.inner.config.patience;
+        let outcome = loop {
+            match self.change_members(add()).await {
+                // It was added before its answer was lost.
+                Err(MemberError::Exists) => break Ok(()),
+                // The one that was removed may have led; the same again adds nobody twice.
+                Err(
+                    MemberError::NoLeader
+                    | MemberError::NotLeader
+                    | MemberError::InProgress
+                    | MemberError::Unknown,
+                ) if Instant::now() < deadline => coffer_runtime::sleep(RETRY_INTERVAL).await,
+                outcome => break outcome,
+            }
+        };
+        if let Err(error) = outcome {
+            let urls = info.peer_urls.join(",");
+            return Err(Error::Unavailable(format!(
+                "member {id:x} was removed, but its successor could not be added ({error}): add it with the peer URLs {urls}"
+            )));
+        }
+        for alarm in self.alarms().into_iter().filter(|alarm| alarm.member == id) {
+            // Of nobody any more. Who sees it still clears it.
+            if let Err(error) = self.propose(Command::Alarm { alarm, raised: false }).await {
+                tracing::warn!(%error, "the alarm of a member that was replaced could not be cleared");
+            }
+        }
         self.members_response(added)
     }
 
@@ -91,6 +139,17 @@ impl Node {
             }
         }
         Ok(())
+    }
+}
+
+fn refusal(error: MemberError) -> Error {
+    match error {
+        MemberError::NoLeader | MemberError::NotLeader => Error::NoLeader,
+        MemberError::Unknown => Error::OutcomeUnknown,
+        MemberError::InProgress | MemberError::Unhealthy | MemberError::NotInSync => {
+            Error::Unavailable(error.to_string())
+        }
+        refused => Error::InvalidArgument(refused.to_string()),
     }
 }
 

@@ -45,7 +45,7 @@ impl Node {
     /// # Errors
     /// The node has stopped.
     pub async fn snapshot_view(&self) -> Result<SnapshotView, Error> {
-        self.inner.failure.check()?;
+        self.inner.check()?;
         let (state, reader) = (Arc::clone(&self.inner.state), self.inner.reader.clone());
         let (values, failure) = (Arc::clone(&self.inner.values), Arc::clone(&self.inner.failure));
         // Away from the caller's thread: the state is locked for as long as an entry takes to be applied.

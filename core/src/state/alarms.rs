@@ -1,16 +1,17 @@
 //! Alarms: what is wrong with a member, as the whole cluster must know it.
 //!
 //! An alarm is raised and cleared through the log, so that every member refuses the same commands at the same log
-//! entry. This module is told why one is raised, by a member's quota or by an operator, and never looks at anything
-//! local.
+//! entry. This module is told why one is raised, by a member's quota, by the comparison of members or by an operator, and
+//! never looks at anything local.
 //!
 //! # Invariants
 //! - What an operator has raised is cleared by an operator only.
 //! - A refused command changes nothing, as any other that fails.
 //! - While [`AlarmKind::NoSpace`] is raised nothing that grows the store is applied: puts, txns with a put in either
 //!   branch at any depth, grants. Whatever frees space goes on.
-//! - While [`AlarmKind::Corrupt`] is raised no key, no lease and no history is changed. Reads go on, as in etcd, so
-//!   that what is left can be looked at and saved.
+//! - While an operator has [`AlarmKind::Corrupt`] raised no key, no lease and no history is changed. Reads go on, as in
+//!   etcd, so that what is left can be looked at and saved. The same where the comparison of members could not tell who is
+//!   right (member 0). Where it could, the others go on, and the member itself serves nobody.
 
 use super::Command;
 use crate::codec::{Decoder, Encoder, Malformed};
@@ -27,6 +28,12 @@ const LEASE_COST_BYTES: usize = 64;
 
 /// In checkpoints: no space, as the quota of the member has it.
 const QUOTA_NUMBER: u8 = 3;
+/// In checkpoints: corrupt, as the comparison of members has it.
+const COMPARISON_NUMBER: u8 = 4;
+
+fn corrupt(member: u64) -> Alarm {
+    Alarm { member, kind: AlarmKind::Corrupt }
+}
 
 fn no_space(member: u64) -> Alarm {
     Alarm { member, kind: AlarmKind::NoSpace }
@@ -43,6 +50,7 @@ pub(super) struct Alarms {
 enum Raiser {
     Operator,
     Quota,
+    Comparison,
 }
 
 impl Alarms {
@@ -62,6 +70,20 @@ impl Alarms {
             (false, true) if self.is_raised_by_quota(member) => self.set(alarm, false),
             (_, is_raised) => Ok(is_raised.then_some(alarm)),
         }
+    }
+
+    /// Raises the alarm of a member whose state is not that of the others; of member 0 if nobody knows whose is right.
+    pub(super) fn set_by_comparison(&mut self, member: u64) -> Result<Option<Alarm>, Error> {
+        let alarm = corrupt(member);
+        if self.raised.contains_key(&alarm) {
+            return Ok(Some(alarm));
+        }
+        self.raise(alarm, Raiser::Comparison)
+    }
+
+    /// Whether the comparison, and nobody else, has raised the alarm of `member`.
+    pub(super) fn differs(&self, member: u64) -> bool {
+        self.raised.get(&corrupt(member)) == Some(&Raiser::Comparison)
     }
 
     fn raise(&mut self, alarm: Alarm, raiser: Raiser) -> Result<Option<Alarm>, Error> {
@@ -87,13 +109,21 @@ impl Alarms {
         if self.raised.is_empty() {
             return Ok(());
         }
-        if self.is_raised(AlarmKind::Corrupt) && changes_content(command) {
+        if self.is_frozen() && changes_content(command) {
             return Err(Error::Corrupt("the CORRUPT alarm is raised".into()));
         }
         if self.is_raised(AlarmKind::NoSpace) && cost_bytes(command) > 0 {
             return Err(Error::NoSpace);
         }
         Ok(())
+    }
+
+    /// Whether nobody may change anything.
+    fn is_frozen(&self) -> bool {
+        let freezes = |(alarm, raiser): (&Alarm, &Raiser)| {
+            alarm.kind == AlarmKind::Corrupt && (*raiser != Raiser::Comparison || alarm.member == 0)
+        };
+        self.raised.iter().any(freezes)
     }
 
     fn is_raised(&self, kind: AlarmKind) -> bool {
@@ -108,6 +138,7 @@ impl Alarms {
             out.u8(match raiser {
                 Raiser::Operator => number(alarm.kind),
                 Raiser::Quota => QUOTA_NUMBER,
+                Raiser::Comparison => COMPARISON_NUMBER,
             });
         }
     }
@@ -123,6 +154,7 @@ impl Alarms {
             let member = input.u64()?;
             let (alarm, raiser) = match input.u8()? {
                 QUOTA_NUMBER => (no_space(member), Raiser::Quota),
+                COMPARISON_NUMBER => (corrupt(member), Raiser::Comparison),
                 number => (Alarm { member, kind: kind(number)? }, Raiser::Operator),
             };
             if raised.last_key_value().is_some_and(|(last, _)| *last >= alarm) {
@@ -163,7 +195,8 @@ pub fn cost_bytes(command: &Command) -> usize {
         | Command::LeaseExpire { .. }
         | Command::LeaseCheckpoint { .. }
         | Command::Alarm { .. }
-        | Command::Quota { .. } => 0,
+        | Command::Quota { .. }
+        | Command::Differs { .. } => 0,
     }
 }
 
@@ -193,6 +226,9 @@ fn changes_content(command: &Command) -> bool {
         | Command::LeaseGrant { .. }
         | Command::LeaseRevoke { .. }
         | Command::LeaseExpire { .. } => true,
-        Command::LeaseCheckpoint { .. } | Command::Alarm { .. } | Command::Quota { .. } => false,
+        Command::LeaseCheckpoint { .. }
+        | Command::Alarm { .. }
+        | Command::Quota { .. }
+        | Command::Differs { .. } => false,
     }
 }

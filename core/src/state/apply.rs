@@ -5,6 +5,7 @@
 //! there; applying the same entries again gives the same state, answers and events.
 
 use super::alarms::Alarms;
+use super::chain::Chain;
 use super::key_index::KeyIndex;
 use super::lessor::Lessor;
 use super::range::{Indexed, STEP_KEYS};
@@ -28,6 +29,7 @@ pub struct State {
     applied: Option<LogId>,
     membership: Option<(LogId, Bytes)>,
     windows: Windows,
+    chain: Chain,
 }
 
 impl Default for State {
@@ -45,6 +47,7 @@ impl State {
             applied: None,
             membership: None,
             windows: Windows::default(),
+            chain: Chain::default(),
         }
     }
 
@@ -65,6 +68,8 @@ impl State {
             applied: Some(checkpoint.applied),
             membership: parts.membership,
             windows: parts.windows,
+            // Before version 2 nothing was counted.
+            chain: parts.chain.unwrap_or_else(|| Chain::behind(checkpoint.applied)),
         })
     }
 
@@ -74,10 +79,16 @@ impl State {
     /// # Panics
     /// If somebody reads `next` already.
     pub fn replace(&mut self, next: State) {
-        let Self { shared, applied, membership, windows } = next;
+        let Self { shared, applied, membership, windows, chain } = next;
         let shared = Arc::into_inner(shared).expect("nobody reads a state that was only just restored");
         self.shared.replace(shared);
         (self.applied, self.membership, self.windows) = (applied, membership, windows);
+        self.chain = chain;
+    }
+
+    /// The hash of what was applied.
+    pub fn chain(&self) -> Chain {
+        self.chain
     }
 
     /// The last log entry that was applied.
@@ -106,17 +117,20 @@ impl State {
                 &self.windows,
                 self.membership.as_ref(),
                 &self.shared.alarms.read(),
+                self.chain,
             ),
         })
     }
 
     /// Takes note of an entry without content.
     pub fn apply_blank(&mut self, id: LogId) {
+        self.chain.blank(id);
         self.applied = Some(id);
     }
 
     /// Takes a membership configuration, which is opaque here.
     pub fn apply_membership(&mut self, id: LogId, payload: Bytes) {
+        self.chain.membership(id, &payload);
         self.membership = Some((id, payload));
         self.applied = Some(id);
     }
@@ -144,6 +158,7 @@ impl State {
             };
             applied.answers.push(Answer { id: request, revision: self.shared.published(), result });
         }
+        self.chain.batch(id, &applied);
         self.applied = Some(id);
         Ok(applied)
     }
@@ -177,6 +192,10 @@ impl Step<'_> {
             Command::LeaseCheckpoint { term, remaining } => Ok(self.checkpoint(term, remaining)),
             Command::Alarm { alarm, raised } => {
                 let alarm = self.shared.alarms.write().set(alarm, raised);
+                alarm.map(|alarm| Outcome::Alarm { alarm })
+            }
+            Command::Differs { member } => {
+                let alarm = self.shared.alarms.write().set_by_comparison(member);
                 alarm.map(|alarm| Outcome::Alarm { alarm })
             }
             Command::Quota { member, full } => {

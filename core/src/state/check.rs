@@ -156,7 +156,8 @@ pub fn command(command: &Command, limits: &Limits) -> Result<(), Error> {
         | Command::LeaseExpire { .. }
         | Command::LeaseCheckpoint { .. }
         | Command::Alarm { .. }
-        | Command::Quota { .. } => {}
+        | Command::Quota { .. }
+        | Command::Differs { .. } => {}
     }
     size(command, limits)
 }

@@ -1,16 +1,17 @@
 //! The state that has no revisions, as one blob.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //! Primitives are those of [`crate::codec`].
 //!
 //! ```text
-//! blob       := version:u8 = 1  leases  windows  membership  alarms
+//! blob       := version:u8 = 2  leases  windows  membership  alarms  chain
 //! leases     := count:u64  (id:i64 ttl_s:i64 remaining_s:i64)*        ascending by id; 0 remaining: no checkpoint
 //! windows    := count:u64  (member:u64 boot:u64 newest:u64 run:u64*)* ascending by member; runs: numbers of
 //!               sequences unseen, seen, unseen, … from max(0, newest - 65535) to newest
 //! membership := 0:u8 | 1:u8 term:u64 index:u64 configuration:bytes
 //! alarms     := count:u64  (member:u64 kind:u8)*       ascending by member; kind: 1 no space, 2 corrupt, 3 no space
-//!               as the quota of the member has it
+//!               as the quota of the member has it, 4 corrupt as the comparison of members has it
+//! chain      := start:u64  hash:u64                    not in version 1
 //! ```
 //!
 //! The applied log id, the revision and the compact revision stand beside the blob in
@@ -20,6 +21,7 @@
 //! - Equal states give equal bytes, on every member.
 
 use super::alarms::Alarms;
+use super::chain::Chain;
 use super::key_index::{At, KeyIndex};
 use super::lessor::Lessor;
 use super::reader::LeaseInfo;
@@ -31,7 +33,8 @@ use crate::storage::{Checkpoint, LogId};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
+const FORMAT_VERSION_UNCHAINED: u8 = 1;
 
 /// What a blob holds.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Parts {
     pub(super) windows: Windows,
     pub(super) membership: Option<(LogId, Bytes)>,
     pub(super) alarms: Alarms,
+    /// `None` in version 1.
+    pub(super) chain: Option<Chain>,
 }
 
 pub(super) fn encode(
@@ -47,6 +52,7 @@ pub(super) fn encode(
     windows: &Windows,
     membership: Option<&(LogId, Bytes)>,
     alarms: &Alarms,
+    chain: Chain,
 ) -> Bytes {
     let mut out = Encoder::with_capacity(64 + lessor.len() * 14);
     out.u8(FORMAT_VERSION);
@@ -59,12 +65,14 @@ pub(super) fn encode(
         out.bytes(configuration);
     }
     alarms.encode(&mut out);
+    chain.encode(&mut out);
     out.finish()
 }
 
 pub(super) fn decode(blob: &Bytes) -> Result<Parts, Malformed> {
     let mut input = Decoder::new(blob.clone());
-    if input.u8()? != FORMAT_VERSION {
+    let version = input.u8()?;
+    if ![FORMAT_VERSION, FORMAT_VERSION_UNCHAINED].contains(&version) {
         return Err(Malformed("checkpoint of an unknown format version"));
     }
     let lessor = Lessor::decode(&mut input)?;
@@ -78,8 +86,12 @@ pub(super) fn decode(blob: &Bytes) -> Result<Parts, Malformed> {
         )),
     };
     let alarms = Alarms::decode(&mut input)?;
+    let chain = match version {
+        FORMAT_VERSION => Some(Chain::decode(&mut input)?),
+        _ => None,
+    };
     input.finish()?;
-    Ok(Parts { lessor, windows, membership, alarms })
+    Ok(Parts { lessor, windows, membership, alarms, chain })
 }
 
 /// The checkpoint of a store that is made from what another one held: `applied` is the entry that founds it, with
@@ -96,7 +108,8 @@ pub(crate) fn founding(
         lessor.checkpoint(*id, lease.remaining_s);
     }
     // Alarms told of the members of the other store.
-    let state = encode(&lessor, &Windows::default(), Some(&(applied, membership)), &Alarms::default());
+    let (windows, chain) = (Windows::default(), Chain::behind(applied));
+    let state = encode(&lessor, &windows, Some(&(applied, membership)), &Alarms::default(), chain);
     Checkpoint { applied, revision, compact_revision, state }
 }
 

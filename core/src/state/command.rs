@@ -6,7 +6,8 @@
 //! ```text
 //! batch     := version:u8 = 1   count:u64   proposal*
 //! proposal  := kind:u8          1 put, 2 delete range, 3 txn, 4 compact, 5 lease grant, 6 lease revoke,
-//!                               7 lease expire, 8 lease checkpoint, 9 alarm, 10 quota; + 0x80: same member and boot as before
+//!                               7 lease expire, 8 lease checkpoint, 9 alarm, 10 quota, 11 differs;
+//!                               + 0x80: same member and boot as before
 //!              [member:u64 boot:u64]   without 0x80
 //!              sequence:u64   body
 //! put       := flags:u8 (1 prev_kv, 2 ignore_value, 4 ignore_lease)  key:bytes  value:bytes  lease:i64
@@ -25,6 +26,7 @@
 //! checkpoint:= term:u64  count  (id:i64 remaining_s:i64)*
 //! alarm     := flags:u8 (1 raised)  kind:u8 (1 no space, 2 corrupt)  member:u64
 //! quota     := flags:u8 (1 full)  member:u64
+//! differs   := member:u64
 //! ```
 //!
 //! # Invariants
@@ -173,6 +175,7 @@ fn kind_of(command: &Command) -> u8 {
         Command::LeaseCheckpoint { .. } => 8,
         Command::Alarm { .. } => 9,
         Command::Quota { .. } => 10,
+        Command::Differs { .. } => 11,
     }
 }
 
@@ -209,6 +212,7 @@ fn write_command(out: &mut impl Sink, command: &Command) {
             out.u8(flags([*full, false, false, false]));
             out.u64(*member);
         }
+        Command::Differs { member } => out.u64(*member),
     }
 }
 
@@ -237,6 +241,7 @@ fn read_command(input: &mut Decoder, kind: u8) -> Result<Command, Malformed> {
             let [full] = read_flags(input)?;
             Command::Quota { member: input.u64()?, full }
         }
+        11 => Command::Differs { member: input.u64()? },
         _ => return Err(Malformed("unknown command")),
     })
 }

@@ -320,6 +320,11 @@ impl StateReader {
         self.0.alarms.read().is_raised_by_quota(member)
     }
 
+    /// Whether the comparison of members, and nobody else, has raised the CORRUPT alarm of `member`.
+    pub fn differs(&self, member: u64) -> bool {
+        self.0.alarms.read().differs(member)
+    }
+
     /// Whether `command` would be refused for an alarm if it were applied now: need not be proposed.
     ///
     /// # Errors

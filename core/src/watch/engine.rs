@@ -94,6 +94,8 @@ pub(super) struct Engine {
     settled: Vec<u64>,
     /// Streams by when they report progress.
     ticks: BTreeSet<(Instant, u64)>,
+    /// Why no watcher is served.
+    refusal: Option<Error>,
 }
 
 impl Engine {
@@ -119,6 +121,7 @@ impl Engine {
             asked: BTreeSet::new(),
             settled: Vec::new(),
             ticks: BTreeSet::new(),
+            refusal: None,
         }
     }
 
@@ -173,6 +176,7 @@ impl Engine {
             Control::Progress { stream } => self.ask_progress(stream),
             Control::Drained { stream } => self.unpark(stream),
             Control::Close { stream } => self.close(stream),
+            Control::Refuse { reason } => self.refuse(reason),
         }
     }
 
@@ -202,7 +206,9 @@ impl Engine {
         self.watchers.insert(key, watcher);
         self.streams.push(stream_id, Queued::control(vec![request.watch_id], published, WatchKind::Created));
         let compact_revision = self.history.compact_revision();
-        if start < 0 {
+        if let Some(reason) = self.refusal.clone() {
+            self.cancel(key, reason, 0);
+        } else if start < 0 {
             self.cancel(key, Error::Compacted { compact_revision }, 0);
         } else if next < compact_revision {
             self.cancel(key, Error::Compacted { compact_revision }, compact_revision);
@@ -273,6 +279,14 @@ impl Engine {
         let kind = WatchKind::Canceled { reason, compact_revision };
         let revision = self.history.published();
         self.streams.push(watcher.stream, Queued::control(vec![watcher.id], revision, kind));
+    }
+
+    fn refuse(&mut self, reason: Option<Error>) {
+        self.refusal = reason;
+        if let Some(reason) = self.refusal.clone() {
+            let keys: BTreeSet<u64> = self.watchers.keys().copied().collect();
+            keys.into_iter().for_each(|key| self.cancel(key, reason.clone(), 0));
+        }
     }
 
     fn close(&mut self, id: u64) {

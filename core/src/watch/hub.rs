@@ -127,6 +127,12 @@ impl WatchHub {
         WatchStream::new(id, shared, self.link.clone())
     }
 
+    /// From now on cancels all watchers, and those that come, with `reason`; takes them again with `None`.
+    pub fn refuse(&self, reason: Option<Error>) {
+        // Nobody is served any more if there is no thread.
+        self.link.send(Control::Refuse { reason });
+    }
+
     /// Number of watchers.
     pub fn watchers(&self) -> usize {
         self.counters().watchers
@@ -217,6 +223,10 @@ pub(super) enum Control {
     },
     Close {
         stream: u64,
+    },
+    /// No watcher is served, for this reason.
+    Refuse {
+        reason: Option<Error>,
     },
 }
 

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 /// Long enough for any machine; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long members look for a leader before they give up.
-const MEMBER_PATIENCE: Duration = Duration::from_secs(3);
+const MEMBER_PATIENCE: Duration = Duration::from_secs(6);
 
 /// What a machine holds: the payloads it applied, each once, as the node above does by request ids.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -573,6 +573,33 @@ fn a_cluster_grows_and_shrinks_under_load() {
     let acknowledged = load.join().unwrap();
     let held: BTreeSet<Bytes> = cluster.payloads(1).into_iter().collect();
     assert!(acknowledged.iter().all(|payload| held.contains(payload)), "nothing acknowledged is lost");
+}
+
+#[test]
+fn a_change_that_would_lose_the_quorum_is_refused() {
+    // No election comes between, however busy the machine is.
+    let mut cluster = Cluster::found_with(3, Duration::from_secs(1));
+    let leader = cluster.leader();
+    eventually("it writes", || propose(cluster.at(leader), "before").is_ok());
+    let (dead, alive) = match leader {
+        1 => (2, 3),
+        2 => (1, 3),
+        _ => (1, 2),
+    };
+    cluster.stop(dead);
+    let change = |change| block_on(cluster.at(leader).change(change));
+    assert_eq!(change(MemberChange::Remove { member: alive }), Err(MemberError::Unhealthy));
+    // One that does not run would be a voter that nobody hears.
+    change(MemberChange::AddLearner { member: 4, description: description(4) }).unwrap();
+    assert_eq!(change(MemberChange::Promote { member: 4 }), Err(MemberError::NotInSync));
+    assert_eq!(
+        block_on(cluster.at(alive).change(MemberChange::Promote { member: 4 })),
+        Err(MemberError::NotInSync)
+    );
+    propose(cluster.at(alive), "it goes on").unwrap();
+    change(MemberChange::Remove { member: dead }).unwrap();
+    change(MemberChange::Remove { member: alive }).unwrap();
+    propose(cluster.at(leader), "alone").unwrap();
 }
 
 #[test]

@@ -147,7 +147,10 @@ impl Front {
                 "etcdserver: re-configuration failed due to not enough started members",
             ),
             MemberError::NoLeader | MemberError::NotLeader => status(Error::NoLeader),
-            MemberError::InProgress => Status::unavailable("etcdserver: unhealthy cluster"),
+            MemberError::NotInSync => Status::failed_precondition(format!("etcdserver: {error}")),
+            MemberError::InProgress | MemberError::Unhealthy => {
+                Status::unavailable("etcdserver: unhealthy cluster")
+            }
             MemberError::Unknown => status(Error::OutcomeUnknown),
             other => Status::failed_precondition(format!("etcdserver: {other}")),
         })

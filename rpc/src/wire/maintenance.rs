@@ -154,6 +154,7 @@ pub(crate) fn put_member_request(request: &MemberRequest, mut to: member_request
             put_texts(peer_urls, to.init_peer_urls(list_len(peer_urls.len())));
         }
         MemberRequest::MoveLeader { id } => to.set_move_leader(*id),
+        MemberRequest::Replace { id } => to.set_replace(*id),
     }
 }
 
@@ -171,5 +172,6 @@ pub(crate) fn get_member_request(from: member_request::Reader<'_>) -> capnp::Res
             MemberRequest::Update { id: update.get_id(), peer_urls: get_texts(update.get_peer_urls()?)? }
         }
         Which::MoveLeader(id) => MemberRequest::MoveLeader { id },
+        Which::Replace(id) => MemberRequest::Replace { id },
     })
 }

@@ -248,6 +248,8 @@ pub(crate) fn put_changed(outcome: Result<(), MemberError>, mut to: schema::chan
         Err(MemberError::NotFound) => Outcome::NotFound,
         Err(MemberError::Exists) => Outcome::Exists,
         Err(MemberError::LastVoter) => Outcome::LastVoter,
+        Err(MemberError::Unhealthy) => Outcome::Unhealthy,
+        Err(MemberError::NotInSync) => Outcome::NotInSync,
         Err(MemberError::Refused(_)) => Outcome::Refused,
         Err(_) => Outcome::Unknown,
     });
@@ -266,6 +268,8 @@ pub(crate) fn get_changed(from: schema::change_answer::Reader<'_>) -> capnp::Res
         Outcome::NotFound => Err(MemberError::NotFound),
         Outcome::Exists => Err(MemberError::Exists),
         Outcome::LastVoter => Err(MemberError::LastVoter),
+        Outcome::Unhealthy => Err(MemberError::Unhealthy),
+        Outcome::NotInSync => Err(MemberError::NotInSync),
         Outcome::Refused => Err(MemberError::Refused(from.get_message()?.to_string()?)),
         Outcome::Unknown => Err(MemberError::Unknown),
     })

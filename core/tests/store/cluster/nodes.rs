@@ -6,12 +6,13 @@ use bytes::Bytes;
 use coffer_core::consensus::{Founding, MemberChange};
 use coffer_core::node::{Node, NodeConfig, SnapshotView};
 use coffer_core::request::*;
-use coffer_core::storage::MemoryDisk;
 use coffer_core::storage::conformance::Fault;
+use coffer_core::storage::{Log, LogOp, MemoryDisk};
 use coffer_core::watch::{WatchKind, WatchRequest, WatchStream};
 use coffer_core::{Error, KeyRange, LeaseId, MemberInfo, Revision};
 use coffer_runtime::{block_on, timeout};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -52,6 +53,7 @@ impl Nodes {
             election_timeout: ELECTION,
             patience: MEMBER_PATIENCE,
             founding,
+            compare_interval: Duration::from_millis(50),
             ..NodeConfig::default()
         };
         let (log, records) = member.disk.open().unwrap();
@@ -515,4 +517,111 @@ fn a_lease_outlives_its_leader_by_no_less_than_its_time() {
     assert!(renewed.elapsed() >= Duration::from_secs(TTL_S), "after {:?}", renewed.elapsed());
     assert_eq!(keep_alive(nodes.at(rest[1]), 5), Ok(0));
     nodes.settle();
+}
+
+/// The log of a member in which one value is another, and nothing else of its store: what a bug, or a bit that flips in
+/// memory, makes of a state.
+fn falsified(disk: &MemoryDisk) -> MemoryDisk {
+    let (log, _) = disk.open().unwrap();
+    let (state, mut entries, mut changed) = (log.state(), Vec::new(), 0);
+    let mut take = |entry| {
+        entries.push(entry);
+        ControlFlow::Continue(())
+    };
+    log.reader().read(0..u64::MAX, u64::MAX, &mut take).unwrap();
+    for entry in &mut entries {
+        if let Some(at) = entry.payload.windows(5).position(|bytes| bytes == b"truth") {
+            let mut payload = entry.payload.to_vec();
+            payload[at] = b'T';
+            entry.payload = payload.into();
+            changed += 1;
+        }
+    }
+    assert_eq!((entries[0].id.index, changed), (0, 1), "all of the log is there");
+    let falsified = MemoryDisk::simulated();
+    let (mut log, _) = falsified.open().unwrap();
+    log.write(&[LogOp::Append(entries), LogOp::SaveHardState(state.hard_state)], None).unwrap();
+    drop(log);
+    falsified
+}
+
+fn alarms(node: &Node) -> Vec<Alarm> {
+    block_on(node.alarm(AlarmRequest { action: AlarmAction::Get, member: 0, kind: None })).unwrap().alarms
+}
+
+#[test]
+fn a_member_whose_state_differs_is_found_and_serves_nobody() {
+    let mut nodes = Nodes::found(3);
+    let leader = nodes.leader();
+    put(nodes.at(leader), "k", "truth");
+    nodes.settle();
+    let odd = nodes.others(leader)[0];
+    nodes.stop(odd);
+    let member = nodes.members.get_mut(&odd).unwrap();
+    member.disk = falsified(&member.disk);
+    nodes.start(odd, Founding::Join);
+    let mut watched = watch(nodes.at(odd), 0);
+    put(nodes.at(leader), "more", "x");
+    let raised = [Alarm { member: odd, kind: AlarmKind::Corrupt }];
+    for id in 1..=3 {
+        eventually("every member shows the alarm", || nodes.at(id).alarms() == raised);
+        assert_eq!(alarms(nodes.at(id)), raised);
+    }
+    for restarted in [false, true] {
+        if restarted {
+            nodes.stop(odd);
+            nodes.start(odd, Founding::Join);
+            watched = watch(nodes.at(odd), 0);
+        }
+        let node = nodes.at(odd);
+        eventually("it serves nobody", || matches!(range(node, true), Err(Error::Corrupt(_))));
+        assert!(matches!(range(node, false), Err(Error::Corrupt(_))));
+        assert!(matches!(block_on(node.put(put_request("k", "2"))), Err(Error::Corrupt(_))));
+        assert!(matches!(keep_alive(node, 7), Err(Error::Corrupt(_))));
+        assert!(matches!(next_events(&mut watched), Err(Error::Corrupt(_))), "watchers are told");
+        let others = nodes.others(odd);
+        for id in &others {
+            assert_eq!(get(nodes.at(*id), "k").as_deref(), Some("truth"));
+            put(nodes.at(*id), "others", "go on");
+        }
+        // It may be given the lead, and hands it on.
+        let leader = nodes.leader_among(&others);
+        if block_on(nodes.at(leader).move_leader(odd)).is_ok() {
+            nodes.leader_among(&others);
+        }
+    }
+    // Rebuilt under a new id.
+    let others = nodes.others(odd);
+    let asked = others[0];
+    block_on(nodes.at(asked).change_members(MemberChange::Remove { member: odd })).unwrap();
+    nodes.stop(odd);
+    nodes.members.remove(&odd);
+    let clear = AlarmRequest { action: AlarmAction::Deactivate, member: odd, kind: Some(AlarmKind::Corrupt) };
+    block_on(nodes.at(asked).alarm(clear)).unwrap();
+    nodes.start(4, Founding::Join);
+    let change = MemberChange::AddLearner { member: 4, description: described(4) };
+    block_on(nodes.at(asked).change_members(change)).unwrap();
+    block_on(nodes.at(asked).change_members(MemberChange::Promote { member: 4 })).unwrap();
+    assert_eq!(get(nodes.at(4), "k").as_deref(), Some("truth"));
+    nodes.settle();
+    assert_eq!(alarms(nodes.at(4)), []);
+}
+
+#[test]
+fn where_nobody_knows_whose_state_is_right_nothing_is_changed() {
+    let mut nodes = Nodes::found(2);
+    let leader = nodes.leader();
+    put(nodes.at(leader), "k", "truth");
+    nodes.settle();
+    let odd = nodes.others(leader)[0];
+    nodes.stop(odd);
+    let member = nodes.members.get_mut(&odd).unwrap();
+    member.disk = falsified(&member.disk);
+    nodes.start(odd, Founding::Join);
+    let raised = [Alarm { member: 0, kind: AlarmKind::Corrupt }];
+    for id in 1..=2 {
+        eventually("the alarm is raised", || nodes.at(id).alarms() == raised);
+        assert!(matches!(block_on(nodes.at(id).put(put_request("k", "2"))), Err(Error::Corrupt(_))));
+        assert_eq!(range(nodes.at(id), true).unwrap().count, 1, "what is there can be looked at");
+    }
 }

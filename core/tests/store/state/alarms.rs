@@ -153,15 +153,58 @@ fn a_corrupt_cluster_changes_nothing() {
 }
 
 #[test]
+fn a_member_that_differs_is_named_and_the_others_go_on() {
+    let mut store = filled();
+    let raised = |store: &mut Store, member| match store.apply(Command::Differs { member }) {
+        Ok(Outcome::Alarm { alarm }) => alarm,
+        other => panic!("{other:?}"),
+    };
+    let third = alarm(3, AlarmKind::Corrupt);
+    assert_eq!(raised(&mut store, 3), Some(third));
+    assert_eq!(raised(&mut store, 3), Some(third), "once is enough");
+    assert!(store.reader().differs(3) && !store.reader().differs(2));
+    store.put("a", "goes on");
+    // What an operator raises beside it stops everybody, as does one that nobody is named in.
+    set(&mut store, third, true);
+    assert!(!store.reader().differs(3));
+    assert!(matches!(store.apply(Command::Put(put("a", ""))), Err(Error::Corrupt(_))));
+    set(&mut store, third, false);
+    store.put("a", "goes on");
+    assert_eq!(raised(&mut store, 0), Some(alarm(0, AlarmKind::Corrupt)));
+    assert!(matches!(store.apply(Command::Put(put("a", ""))), Err(Error::Corrupt(_))));
+    set(&mut store, alarm(0, AlarmKind::Corrupt), false);
+    store.put("a", "goes on");
+}
+
+/// One that did something else once is told apart from then on.
+#[test]
+fn equal_logs_give_equal_chains_and_others_never_again() {
+    let (mut one, mut other, mut odd) = (Store::default(), Store::default(), Store::default());
+    for number in 0..50 {
+        let value = format!("{number}");
+        one.put("k", &value);
+        other.put("k", &value);
+        odd.put("k", if number == 20 { "odd" } else { &value });
+        assert_eq!(one.state.chain(), other.state.chain());
+        assert_eq!(one.state.chain() != odd.state.chain(), number >= 20, "at {number}");
+    }
+    one.grant(7, 60).unwrap();
+    assert_ne!(one.state.chain(), other.state.chain());
+}
+
+#[test]
 fn a_checkpoint_keeps_alarms() {
     let mut store = Store::default();
     for raised in [alarm(9, AlarmKind::Corrupt), alarm(9, AlarmKind::NoSpace), alarm(2, AlarmKind::NoSpace)] {
         set(&mut store, raised, true);
     }
+    store.apply(Command::Differs { member: 4 }).unwrap();
     let checkpoint = store.state.checkpoint().unwrap();
     let restored = State::restore(&checkpoint, KeyIndex::new()).unwrap();
     assert_eq!(restored.reader().alarms(), store.reader().alarms());
-    assert_eq!(restored.reader().alarms().len(), 3);
+    assert_eq!(restored.reader().alarms().len(), 4);
+    assert!(restored.reader().differs(4) && !restored.reader().differs(9));
+    assert_eq!(restored.chain(), store.state.chain());
     assert_eq!(restored.checkpoint(), Some(checkpoint));
 }
 

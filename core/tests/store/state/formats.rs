@@ -6,7 +6,7 @@ use coffer_core::codec::Malformed;
 use coffer_core::request::*;
 use coffer_core::state::key_index::KeyIndex;
 use coffer_core::state::*;
-use coffer_core::storage::{LogId, StorageError};
+use coffer_core::storage::{Checkpoint, LogId, StorageError};
 use coffer_core::{KeyRange, LeaseId};
 
 fn hex(bytes: &[u8]) -> String {
@@ -47,6 +47,7 @@ fn batch() -> Vec<Proposal> {
         Command::LeaseCheckpoint { term: 2, remaining: vec![(LeaseId(1), 30)] },
         Command::Alarm { alarm: Alarm { member: 500, kind: AlarmKind::Corrupt }, raised: true },
         Command::Quota { member: 500, full: true },
+        Command::Differs { member: 500 },
     ];
     let mut sequence = 0;
     let mut identify = |command| {
@@ -65,7 +66,7 @@ fn a_batch_has_these_bytes() {
     assert_eq!(decode_batch(bytes), Ok(batch()));
 }
 
-const BATCH: &str = "010a01f403030104036b65790576616c7565038202010101610162830302020100016bd8040303020161017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c89090102f4038a0a01f403";
+const BATCH: &str = "010b01f403030104036b65790576616c7565038202010101610162830302020100016bd8040303020161017602000c0204010161017a0a0000120000030000000102010201718404d00f85050e7886060e07f50301070202020488080201023c89090102f4038a0a01f4038b0bf403";
 
 #[test]
 fn a_checkpoint_has_these_bytes() {
@@ -80,6 +81,7 @@ fn a_checkpoint_has_these_bytes() {
     let full = Alarm { member: 300, kind: AlarmKind::NoSpace };
     store.apply(Command::Alarm { alarm: full, raised: true }).unwrap();
     store.apply(Command::Quota { member: 301, full: true }).unwrap();
+    store.apply(Command::Differs { member: 302 }).unwrap();
     let checkpoint = store.state.checkpoint().unwrap();
     assert_eq!((checkpoint.revision, checkpoint.compact_revision), (2, 0));
     assert_eq!(hex(&checkpoint.state), CHECKPOINT);
@@ -89,7 +91,19 @@ fn a_checkpoint_has_these_bytes() {
     assert_eq!(restored.checkpoint(), Some(checkpoint));
 }
 
-const CHECKPOINT: &str = "0102010a000e783c0101010a010101010101020301038407076d656d6265727302ac0201ad0203";
+/// As it was before a chain was kept.
+#[test]
+fn a_checkpoint_of_version_1_is_read() {
+    let state = Bytes::from_static(&[1, 0, 0, 0, 1, 5, 2]);
+    let applied = LogId { term: 3, index: 900 };
+    let checkpoint = Checkpoint { applied, revision: 1, compact_revision: 0, state };
+    let restored = State::restore(&checkpoint, KeyIndex::new()).unwrap();
+    assert_eq!(restored.reader().alarms(), [Alarm { member: 5, kind: AlarmKind::Corrupt }]);
+    assert_eq!(restored.chain(), Chain { start: 900, hash: 0 });
+}
+
+const CHECKPOINT: &str =
+    "0202010a000e783c0101010c0101010101010203010101038407076d656d6265727303ac0201ad0203ae020400cdb8ccb90f";
 
 #[test]
 fn a_fresh_state_has_no_checkpoint() {

@@ -114,7 +114,7 @@ impl Naive {
                 Ok(Outcome::LeaseCheckpoint)
             }
             // Never made here: `alarms` tells their story.
-            Command::Alarm { .. } | Command::Quota { .. } => unreachable!(),
+            Command::Alarm { .. } | Command::Quota { .. } | Command::Differs { .. } => unreachable!(),
         }
     }
 

@@ -194,12 +194,16 @@ impl Node {
         let hub = Arc::new(WatchHub::start(history, watch_config(&config), on_fault)?);
         let leases = LeaseKeeper::new(reader.clone(), Arc::clone(&proposals), config.election_timeout);
         failure.on_set({
-            let (proposals, leases) = (Arc::clone(&proposals), Arc::clone(&leases));
-            // Weak, because the hub holds the history, and that holds the failure.
+            // Weak, because what these hold leads to what holds the failure: the history, and consensus.
+            let (proposals, leases) = (Arc::downgrade(&proposals), Arc::downgrade(&leases));
             let hub = Arc::downgrade(&hub);
             move |reason| {
-                proposals.abandon(reason.clone());
-                leases.stop(reason.clone());
+                if let Some(proposals) = proposals.upgrade() {
+                    proposals.abandon(reason.clone());
+                }
+                if let Some(leases) = leases.upgrade() {
+                    leases.stop(reason.clone());
+                }
                 if let Some(hub) = hub.upgrade() {
                     hub.stop();
                 }

@@ -97,7 +97,8 @@ impl Machine for StateMachine {
     }
 
     fn staging(&self) -> Arc<dyn Staging> {
-        Arc::new(NodeStaging { records: Arc::clone(self.values.records()) })
+        let (records, failure) = (Arc::clone(self.values.records()), Arc::clone(&self.failure));
+        Arc::new(NodeStaging { records, failure })
     }
 
     fn install(&mut self, staged: Staged) -> Result<(), StorageError> {

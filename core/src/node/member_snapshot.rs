@@ -22,8 +22,11 @@
 //! - Memory on both sides is bounded by a page of records and the state of the checkpoint.
 //! - What is not whole, or could not be of one store, is refused before raft hears of it. It is removed with whoever
 //!   received it.
+//! - A fault of the own record store stops the node, as anywhere else: what is poisoned takes no later snapshot either, and
+//!   whoever sends them would try for ever. A lack of room is no fault: a later attempt may find some.
 
 use super::SnapshotView;
+use super::failure::Failure;
 use super::restore::check_record;
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::consensus::snapshots::{SnapshotReader, SnapshotWriter, Staged, Staging};
@@ -129,17 +132,29 @@ impl SnapshotReader for Outgoing {
 /// Where snapshots that arrive are put: into the record store, beside what is in force.
 pub(super) struct NodeStaging {
     pub(super) records: Arc<dyn Records>,
+    pub(super) failure: Arc<Failure>,
 }
 
 impl Staging for NodeStaging {
     fn begin(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
-        let stage = Some(self.records.stage()?);
-        Ok(Box::new(Incoming { stage, buffer: BytesMut::new(), head: None, last: None, end: None }))
+        let stage = Some(stored(&self.failure, self.records.stage())?);
+        let failure = Arc::clone(&self.failure);
+        Ok(Box::new(Incoming { failure, stage, buffer: BytesMut::new(), head: None, last: None, end: None }))
     }
+}
+
+/// Passes on what the record store answered. A fault of it stops the node.
+fn stored<T>(failure: &Failure, answer: Result<T, StorageError>) -> Result<T, StorageError> {
+    answer.inspect_err(|error| {
+        if !error.is_no_room() && failure.set(error.clone().into()) {
+            tracing::error!(%error, "taking a snapshot met a fault; the node stops");
+        }
+    })
 }
 
 /// A snapshot that arrives.
 struct Incoming {
+    failure: Arc<Failure>,
     /// `None` once something of it was wrong.
     stage: Option<Box<dyn RecordsStage>>,
     buffer: BytesMut,
@@ -191,7 +206,7 @@ impl Incoming {
             self.last = Some(record.revision);
             head.hasher.write(&record, || true);
             head.records += 1;
-            stage.push(record)?;
+            stored(&self.failure, stage.push(record))?;
         }
         Ok(())
     }
@@ -213,7 +228,8 @@ impl SnapshotWriter for Incoming {
             return Err(refused("holds other records than were sent"));
         }
         let checkpoint = Checkpoint { state: head.state.freeze(), ..head.checkpoint };
-        Ok(Box::new(StagedSnapshot { checkpoint, records: stage.finish()? }))
+        let records = stored(&self.failure, stage.finish())?;
+        Ok(Box::new(StagedSnapshot { checkpoint, records }))
     }
 }
 
@@ -307,6 +323,7 @@ mod tests {
     use super::*;
     use crate::node::tests::{open, put};
     use crate::storage::MemoryDisk;
+    use crate::storage::conformance::Fault;
 
     fn outgoing(node: &crate::node::Node) -> Outgoing {
         let state = node.inner.state.lock();
@@ -324,8 +341,21 @@ mod tests {
     }
 
     fn receive(bytes: &[u8], chunk: usize) -> Result<Staged, StorageError> {
-        let (_log, records) = MemoryDisk::new().open().expect("a medium");
-        let mut writer = NodeStaging { records: Arc::new(records) }.begin().expect("it begins");
+        let failure = Arc::default();
+        let received = receive_on(&MemoryDisk::new(), &failure, bytes, chunk);
+        assert_eq!(failure.get(), None, "what was sent is no fault of the store");
+        received
+    }
+
+    fn receive_on(
+        disk: &MemoryDisk,
+        failure: &Arc<Failure>,
+        bytes: &[u8],
+        chunk: usize,
+    ) -> Result<Staged, StorageError> {
+        let (_log, records) = disk.open().expect("a medium");
+        let staging = NodeStaging { records: Arc::new(records), failure: Arc::clone(failure) };
+        let mut writer = staging.begin()?;
         for chunk in bytes.chunks(chunk) {
             writer.write(Bytes::copy_from_slice(chunk))?;
         }
@@ -352,6 +382,29 @@ mod tests {
             let staged = staged.downcast::<StagedSnapshot>().expect("a snapshot");
             assert_eq!(Some(staged.checkpoint), node.inner.state.lock().checkpoint());
         }
+    }
+
+    #[test]
+    fn a_fault_of_the_own_store_stops_the_node_and_a_lack_of_room_does_not() {
+        let whole = bytes_of(outgoing(&node()), usize::MAX);
+        let mut faults = 0;
+        loop {
+            let (disk, failure) = (MemoryDisk::new(), Arc::default());
+            disk.arm(faults, Fault::Error);
+            let received = receive_on(&disk, &failure, &whole, 4096);
+            if !disk.fired() {
+                assert!(received.is_ok());
+                break;
+            }
+            let error = received.err().expect("the store refused");
+            assert_eq!(failure.get(), Some(error.into()));
+            faults += 1;
+        }
+        assert!(faults >= 2, "it is written and synced");
+        let (disk, failure) = (MemoryDisk::new(), Arc::default());
+        disk.arm(0, Fault::NoSpace);
+        assert!(receive_on(&disk, &failure, &whole, 4096).err().is_some_and(|error| error.is_no_room()));
+        assert_eq!(failure.get(), None);
     }
 
     #[test]

@@ -440,6 +440,9 @@ impl Worker {
                         self.purge(up_to);
                         let mut durable = self.shared.durable.lock();
                         durable.last = durable.last.max(Some(up_to));
+                        drop(durable);
+                        // A purge may go beyond the end, behind an installed snapshot.
+                        self.shared.advanced.notify_all();
                     }
                     Job::Work { work, done } => {
                         self.write(&mut ops, &mut completions, committed);
@@ -564,5 +567,34 @@ impl Durable {
             LogOp::Truncate { after } => self.last = *after,
             LogOp::SaveHardState(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryDisk;
+
+    #[test]
+    fn whoever_waits_for_a_durable_log_is_told_of_a_purge_beyond_its_end() {
+        let (log, _records) = MemoryDisk::new().open().expect("a new disk");
+        let writer = LogWriter::start(Box::new(log), None, 0, 0, Arc::default()).expect("a thread");
+        let (begins, has_begun) = mpsc::channel();
+        let (ends, has_ended) = mpsc::channel();
+        let up_to = LogId { term: 1, index: 10 };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                begins.send(()).expect("awaited");
+                ends.send(writer.barrier(up_to)).expect("awaited");
+            });
+            has_begun.recv().expect("it begins");
+            // It waits by now, most probably: nothing tells.
+            (0..1000).for_each(|_| thread::yield_now());
+            writer.purge(up_to);
+            let told = has_ended.recv_timeout(Duration::from_secs(20));
+            // Ends the thread in any case.
+            writer.shutdown();
+            assert!(matches!(told, Ok(Ok(()))), "{told:?}");
+        });
     }
 }

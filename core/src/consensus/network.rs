@@ -144,7 +144,11 @@ impl RaftNetworkV2<Types> for Client {
             Either::Left((closed, _)) => Err(closed.into()),
             Either::Right((answer, _)) => match answer {
                 Ok(vote) => Ok(SnapshotResponse { vote: into_vote(&vote) }),
-                Err(error) => Err(rpc_error(error).into()),
+                Err(error) => {
+                    // openraft tries again and says nothing.
+                    tracing::warn!(%error, "a snapshot could not be sent; trying again");
+                    Err(rpc_error(error).into())
+                }
             },
         }
     }

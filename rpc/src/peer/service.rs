@@ -430,6 +430,7 @@ struct Sink {
 }
 
 fn failed(error: &dyn std::fmt::Display) -> capnp::Error {
+    tracing::warn!(%error, "a snapshot from another member cannot be taken");
     capnp::Error::failed(format!("the snapshot cannot be taken: {error}"))
 }
 

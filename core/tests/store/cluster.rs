@@ -578,7 +578,8 @@ fn a_cluster_grows_and_shrinks_under_load() {
 #[test]
 fn a_change_that_would_lose_the_quorum_is_refused() {
     // No election comes between, however busy the machine is.
-    let mut cluster = Cluster::found_with(3, Duration::from_secs(1));
+    const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
+    let mut cluster = Cluster::found_with(3, ELECTION_TIMEOUT);
     let leader = cluster.leader();
     eventually("it writes", || propose(cluster.at(leader), "before").is_ok());
     let (dead, alive) = match leader {
@@ -587,6 +588,8 @@ fn a_change_that_would_lose_the_quorum_is_refused() {
         _ => (1, 2),
     };
     cluster.stop(dead);
+    let stopped = Instant::now();
+    eventually("it counts as dead", || stopped.elapsed() > ELECTION_TIMEOUT * 2);
     let change = |change| block_on(cluster.at(leader).change(change));
     assert_eq!(change(MemberChange::Remove { member: alive }), Err(MemberError::Unhealthy));
     // One that does not run would be a voter that nobody hears.

@@ -63,7 +63,10 @@ impl Nodes {
     }
 
     fn stop(&mut self, id: u64) {
-        self.members.get_mut(&id).unwrap().node.take().unwrap().shutdown();
+        let member = self.members.get_mut(&id).unwrap();
+        member.node.take().unwrap().shutdown();
+        // Another member may be hearing an answer of it at this moment.
+        eventually("its store is free", || member.disk.open().is_ok());
     }
 
     fn at(&self, id: u64) -> &Node {

@@ -396,7 +396,7 @@ mod tests {
                 assert!(received.is_ok());
                 break;
             }
-            let error = received.err().expect("the store refused");
+            let error = received.expect_err("the store refused");
             assert_eq!(failure.get(), Some(error.into()));
             faults += 1;
         }

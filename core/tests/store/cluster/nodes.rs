@@ -315,7 +315,7 @@ fn a_member_that_was_away_for_too_long_takes_over_a_snapshot() {
         }
     });
     nodes.settle();
-    assert!(nodes.net.snapshots.load(Ordering::SeqCst) > 0, "a snapshot was sent");
+    eventually("a snapshot was sent", || nodes.net.snapshots.load(Ordering::SeqCst) > 0);
     assert_eq!(get(nodes.at(away), "k/03"), None);
     let lease = LeaseTimeToLiveRequest { id: LeaseId(77), keys: true };
     let leader = nodes.leader();
@@ -347,7 +347,7 @@ fn readers_and_watchers_outlive_a_snapshot_or_are_told() {
     assert_eq!(node.header().revision, before);
     nodes.net.heal();
     eventually("the snapshot came", || node.header().revision > compacted);
-    assert!(nodes.net.snapshots.load(Ordering::SeqCst) > 0, "a snapshot was sent");
+    eventually("a snapshot was sent", || nodes.net.snapshots.load(Ordering::SeqCst) > 0);
     assert!(
         matches!(next_events(&mut behind), Err(Error::Compacted { compact_revision }) if compact_revision >= compacted)
     );
@@ -389,7 +389,7 @@ fn a_member_that_loses_its_power_while_it_takes_over_a_snapshot_comes_back() {
         eventually("it writes", || block_on(nodes.at(away).put(put_request("back", "x"))).is_ok());
         nodes.settle();
     }
-    assert!(nodes.net.snapshots.load(Ordering::SeqCst) > 0, "a snapshot was sent");
+    eventually("a snapshot was sent", || nodes.net.snapshots.load(Ordering::SeqCst) > 0);
 }
 
 #[test]

@@ -151,12 +151,13 @@ pub(crate) enum LogLevel {
 }
 
 impl LogLevel {
-    /// The filter for it. What the libraries below us tell is one level less important than what we tell.
+    /// The filter for it. What the libraries below us tell is one level less important than what we tell. That a change of
+    /// members was not possible yet is an answer, which is tried again, and no error of the daemon's.
     pub(crate) fn filter(self) -> &'static str {
         match self {
-            Self::Error => "error",
-            Self::Warn => "warn,openraft=error",
-            Self::Info => "info,openraft=warn",
+            Self::Error => "error,openraft::raft::api::management=off",
+            Self::Warn => "warn,openraft=error,openraft::raft::api::management=off",
+            Self::Info => "info,openraft=warn,openraft::raft::api::management=off",
             Self::Debug => "debug,openraft=info,async_io=info,polling=info",
             Self::Trace => "trace",
         }

@@ -140,7 +140,8 @@ pub struct ConsensusConfig {
     pub node_id: u64,
     /// How often a leader makes itself heard.
     pub heartbeat_interval: Duration,
-    /// Silence after which another leader is elected: between this and twice this.
+    /// Silence after which another leader is elected: between this and 1.3 times this. An election begins anew if it is not
+    /// won within about half of it.
     pub election_timeout: Duration,
     /// Proposals under way at once; more are refused.
     pub proposals_max: usize,
@@ -824,8 +825,10 @@ fn raft_config(config: &ConsensusConfig) -> Result<openraft::Config, Error> {
     let raft = openraft::Config {
         cluster_name: "coffer".to_owned(),
         heartbeat_interval: milliseconds(config.heartbeat_interval),
-        election_timeout_min: milliseconds(config.election_timeout),
-        election_timeout_max: milliseconds(config.election_timeout * 2),
+        // A follower asks for votes once it has heard nothing of a leader for the maximum, which is what openraft holds a
+        // leader for alive, and then for a random time between both: from one election timeout to 1.3 of them.
+        election_timeout_min: milliseconds(config.election_timeout * 35 / 100),
+        election_timeout_max: milliseconds(config.election_timeout * 65 / 100),
         // We decide by bytes of log and by what is flushed, see `purge`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,

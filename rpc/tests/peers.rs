@@ -124,7 +124,7 @@ impl Member {
         let config = ConsensusConfig {
             node_id: id.member,
             heartbeat_interval: Duration::from_millis(50),
-            election_timeout: Duration::from_millis(500),
+            election_timeout: Duration::from_millis(1000),
             founding,
             ..ConsensusConfig::default()
         };

@@ -131,7 +131,7 @@ impl SnapshotWriter for Writing {
     }
 }
 
-const ELECTION_TIMEOUT: Duration = Duration::from_millis(400);
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(1000);
 /// Nobody waits so long for a heartbeat, however busy the machine is.
 const NO_ELECTION: Duration = Duration::from_secs(60);
 

@@ -30,6 +30,8 @@ const PEER_PORT: u16 = 7421;
 /// How long one member is asked who belongs to the cluster, and how long somebody who joins looks for one that answers.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
 const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long members may lag behind the one that a new member was added with, before it counts as not added.
+const LAG_PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks at learners that are to vote, and how many entries they may lack.
 const PROMOTE_INTERVAL: Duration = Duration::from_millis(250);
 const LAG_MAX: u64 = 1000;
@@ -157,11 +159,11 @@ fn open(dir: &Path, options: &Options, peering: &Peering) -> Result<(OpenStore, 
     Ok((OpenStore { node, keys }, PeerServer { network, local_urls }))
 }
 
-/// What another member of the cluster says of who belongs to it: the first that answers. `None` if none does.
-fn ask_others(cluster: &NewCluster, patience: Duration) -> Option<Roster> {
+/// What the other members of the cluster say of who belongs to it, one after the other: those that answer.
+fn ask_others(cluster: &NewCluster, patience: Duration) -> impl Iterator<Item = Roster> {
     let others = cluster.members().iter().filter(|member| member.id != cluster.own().id);
     let urls = others.flat_map(|member| &member.info.peer_urls);
-    urls.filter_map(|url| {
+    urls.filter_map(move |url| {
         let asked = address(url).ok_or_else(|| "no URL of peers".to_owned());
         let asked = asked.and_then(|address| ask_roster(&address, patience));
         asked
@@ -170,30 +172,35 @@ fn ask_others(cluster: &NewCluster, patience: Duration) -> Option<Roster> {
             })
             .ok()
     })
-    .find(|roster| !roster.members.is_empty())
+    .filter(|roster| !roster.members.is_empty())
 }
 
 /// Who a new store is in a cluster that is there already: the member that was added with its peer URLs.
 fn find_own(cluster: &NewCluster) -> Result<coffer_backends::Founding, Error> {
     let own = &cluster.own().info.peer_urls;
-    let deadline = Instant::now() + JOIN_PATIENCE;
-    let roster = loop {
-        match ask_others(cluster, ASK_PATIENCE) {
-            Some(roster) => break roster,
-            None if Instant::now() >= deadline => {
-                let reason =
-                    "no other member of the cluster answers: is --initial-cluster right, and does one run?";
-                return Err(Error::Unavailable(reason.into()));
+    let began = Instant::now();
+    loop {
+        let mut answered = false;
+        // One that lags has not heard of us yet, and another has.
+        for roster in ask_others(cluster, ASK_PATIENCE) {
+            answered = true;
+            if let Some(found) = place_in(&roster, own)? {
+                return Ok(found);
             }
-            None => std::thread::sleep(PUBLISH_INTERVAL),
         }
-    };
-    place_in(&roster, own)?.ok_or_else(|| {
-        Error::InvalidArgument(format!(
-            "the cluster has no member with the peer URL {}: add it first, with these URLs",
-            own.join(" or ")
-        ))
-    })
+        if answered && began.elapsed() >= LAG_PATIENCE {
+            return Err(Error::InvalidArgument(format!(
+                "the cluster has no member with the peer URL {}: add it first, with these URLs",
+                own.join(" or ")
+            )));
+        }
+        if began.elapsed() >= JOIN_PATIENCE {
+            let reason =
+                "no other member of the cluster answers: is --initial-cluster right, and does one run?";
+            return Err(Error::Unavailable(reason.into()));
+        }
+        std::thread::sleep(PUBLISH_INTERVAL);
+    }
 }
 
 /// The member of a cluster that has one of these peer URLs, and was never started.
@@ -218,7 +225,7 @@ fn decode(description: &Bytes) -> Result<MemberInfo, Error> {
 /// was acknowledged with its first vote might be lost. `None` for one that is to found it; else the member that was added,
 /// or replaced, with its peer URLs.
 fn find_founded(cluster: &NewCluster) -> Result<Option<coffer_backends::Founding>, Error> {
-    let Some(roster) = ask_others(cluster, ASK_PATIENCE) else { return Ok(None) };
+    let Some(roster) = ask_others(cluster, ASK_PATIENCE).next() else { return Ok(None) };
     let own = cluster.own();
     if let Some(description) = roster.members.get(&own.id) {
         return check_not_started(own.id, &decode(description)?).map(|()| None);

@@ -7,6 +7,7 @@ use crate::chaos::load::{compact_once, large_value};
 use crate::chaos::member::{End, Member};
 use coffer_core::Error;
 use coffer_core::request::{MemberRequest, MembersResponse};
+use coffer_rpc::client::Client;
 use rand::seq::IndexedRandom;
 use rustix::process::Signal;
 use std::rc::Rc;
@@ -23,6 +24,18 @@ const LARGE_VALUES: usize = 24;
 const LARGE_BYTES: usize = 1 << 20;
 
 impl Strike {
+    /// A client of any member. Another fault may have all of them down for the moment.
+    async fn client(&self) -> Result<Client, String> {
+        let deadline = Instant::now() + RECOVERY;
+        loop {
+            match self.cluster.client(&self.cluster.members(), TRY).await {
+                Ok(client) => return Ok(client),
+                Err(error) if Instant::now() >= deadline => return Err(error.to_string()),
+                Err(_) => coffer_runtime::sleep(AGAIN).await,
+            }
+        }
+    }
+
     /// Has the cluster change its members, again and again while others change it or nobody leads, until `is_done` says that
     /// it is so.
     async fn change(
@@ -154,8 +167,7 @@ pub(super) async fn move_leader(strike: &mut Strike) -> Result<String, String> {
 
 /// Compactions in quick succession.
 pub(super) async fn compact(strike: &mut Strike) -> Result<String, String> {
-    let client =
-        strike.cluster.client(&strike.cluster.members(), TRY).await.map_err(|error| error.to_string())?;
+    let client = strike.client().await?;
     for _ in 0..10 {
         compact_once(&strike.recorder, OPERATOR, &client).await;
         coffer_runtime::sleep(strike.hold / 10).await;
@@ -167,8 +179,7 @@ pub(super) async fn compact(strike: &mut Strike) -> Result<String, String> {
 pub(super) async fn catch_up(strike: &mut Strike) -> Result<String, String> {
     let victim = strike.victim().await?;
     victim.kill().await;
-    let client =
-        strike.cluster.client(&strike.cluster.members(), TRY).await.map_err(|error| error.to_string())?;
+    let client = strike.client().await?;
     let mut written = 0;
     for number in 0..LARGE_VALUES {
         let key = format!("large{}", number % 4);

@@ -65,6 +65,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: Vec<Job>,
+    /// Work that no write waits for. Apart, because writes that wait for room may wait for this.
+    background: Vec<Background>,
     /// The newest committed id; rides along with the next group.
     committed: Option<LogId>,
     /// Whether the thread waits.
@@ -73,16 +75,14 @@ struct Queue {
 }
 
 enum Job {
-    Write {
-        op: LogOp,
-        done: Completion,
-    },
+    Write { op: LogOp, done: Completion },
     Purge(LogId),
-    /// Background work on the log, and where its outcome goes.
-    Work {
-        work: Work,
-        done: Completion,
-    },
+}
+
+/// Background work on the log, and where its outcome goes.
+struct Background {
+    work: Work,
+    done: Completion,
 }
 
 type Work = Box<dyn FnOnce(&mut dyn Log) -> Result<(), StorageError> + Send>;
@@ -206,7 +206,8 @@ impl LogWriter {
         self.work(|log| log.trim())
     }
 
-    /// Has the thread do background work after what is queued. Blocks until it is done.
+    /// Has the thread do background work between two groups, or while one waits for room: this may be what makes some,
+    /// and whoever asks for it may be who makes some next. Blocks until it is done.
     fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut dyn Log) -> Result<T, StorageError> + Send + 'static,
@@ -220,8 +221,7 @@ impl LogWriter {
                 drop(failed.send(Err(error)));
             }
         });
-        self.shared.submit(Job::Work { work, done });
-        let closed = || StorageError::Poisoned { reason: "the log is closed".to_owned() };
+        self.shared.submit_background(Background { work, done });
         receiver.recv().unwrap_or_else(|_| Err(closed()))
     }
 
@@ -375,6 +375,10 @@ impl Content {
     }
 }
 
+fn closed() -> StorageError {
+    StorageError::Poisoned { reason: "the log is closed".to_owned() }
+}
+
 /// What an entry costs in memory, about.
 fn memory_bytes(entry: &LogEntry) -> usize {
     size_of::<LogEntry>() + entry.payload.len()
@@ -382,28 +386,36 @@ fn memory_bytes(entry: &LogEntry) -> usize {
 
 impl Shared {
     fn submit(&self, job: Job) {
-        let mut queue = self.queue.lock();
-        if !queue.stopping {
-            queue.jobs.push(job);
-            let idle = mem::take(&mut queue.idle);
-            drop(queue);
-            if idle {
-                self.work.notify_one();
-            }
-        } else {
-            drop(queue);
-            let closed = || StorageError::Poisoned { reason: "the log is closed".to_owned() };
-            match job {
-                Job::Write { done, .. } | Job::Work { done, .. } => done(Err(closed())),
-                Job::Purge(_) => {}
-            }
+        if let Err(Job::Write { done, .. }) = self.push(job, |queue| &mut queue.jobs) {
+            done(Err(closed()));
         }
+    }
+
+    fn submit_background(&self, background: Background) {
+        if let Err(refused) = self.push(background, |queue| &mut queue.background) {
+            (refused.done)(Err(closed()));
+        }
+    }
+
+    /// Queues something and wakes the thread if it waits. Gives it back if the log is to be closed.
+    fn push<T>(&self, item: T, list: impl FnOnce(&mut Queue) -> &mut Vec<T>) -> Result<(), T> {
+        let mut queue = self.queue.lock();
+        if queue.stopping {
+            return Err(item);
+        }
+        list(&mut queue).push(item);
+        let idle = mem::take(&mut queue.idle);
+        drop(queue);
+        if idle {
+            self.work.notify_one();
+        }
+        Ok(())
     }
 
     /// Waits for jobs; `None` when the log is to be closed and nothing is left.
     fn next(&self, jobs: &mut Vec<Job>) -> Option<Option<LogId>> {
         let mut queue = self.queue.lock();
-        while queue.jobs.is_empty() {
+        while queue.jobs.is_empty() && queue.background.is_empty() {
             if queue.stopping {
                 return None;
             }
@@ -444,15 +456,10 @@ impl Worker {
                         // A purge may go beyond the end, behind an installed snapshot.
                         self.shared.advanced.notify_all();
                     }
-                    Job::Work { work, done } => {
-                        self.write(&mut ops, &mut completions, committed);
-                        let no_room = self.guarded(work);
-                        self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
-                        done(self.failed.clone().or(no_room).map_or(Ok(()), Err));
-                    }
                 }
             }
             self.write(&mut ops, &mut completions, committed);
+            self.do_background();
         }
         self.shared.durable.lock().stopped = true;
         self.shared.advanced.notify_all();
@@ -493,6 +500,15 @@ impl Worker {
         }
     }
 
+    fn do_background(&mut self) {
+        let background = mem::take(&mut self.shared.queue.lock().background);
+        for Background { work, done } in background {
+            let no_room = self.guarded(work);
+            self.shared.disk_bytes.store(self.log.disk_bytes(), Ordering::Relaxed);
+            done(self.failed.clone().or(no_room).map_or(Ok(()), Err));
+        }
+    }
+
     /// Purges what is durable without waiting for what was queued before: a purge is what makes room for it.
     fn purge_durable(&mut self, jobs: &mut Vec<Job>) {
         let durable = self.shared.durable.lock().last;
@@ -516,7 +532,8 @@ impl Worker {
         }
     }
 
-    /// Rests, purges what may be purged, and returns whether to try again: not if the log is to be closed.
+    /// Rests, purges what may be purged, does what was asked for meanwhile, and returns whether to try again: not if the
+    /// log is to be closed.
     fn wait_for_room(&mut self) -> bool {
         let shared = self.shared.clone();
         let mut queue = shared.queue.lock();
@@ -529,6 +546,8 @@ impl Worker {
         let mut queue = shared.queue.lock();
         jobs.append(&mut queue.jobs);
         queue.jobs = jobs;
+        drop(queue);
+        self.do_background();
         !stopping
     }
 
@@ -574,6 +593,7 @@ impl Durable {
 mod tests {
     use super::*;
     use crate::storage::MemoryDisk;
+    use crate::storage::conformance::Fault;
 
     #[test]
     fn whoever_waits_for_a_durable_log_is_told_of_a_purge_beyond_its_end() {
@@ -595,6 +615,36 @@ mod tests {
             // Ends the thread in any case.
             writer.shutdown();
             assert!(matches!(told, Ok(Ok(()))), "{told:?}");
+        });
+    }
+
+    /// Whoever asks for the work may be who makes room: it must not wait for the write.
+    #[test]
+    fn work_is_done_while_a_write_waits_for_room() {
+        let disk = MemoryDisk::new();
+        let (log, _records) = disk.open().expect("a new disk");
+        let writer = LogWriter::start(Box::new(log), None, 0, 0, Arc::default()).expect("a thread");
+        disk.arm(0, Fault::NoSpace);
+        let (ends, has_ended) = mpsc::channel();
+        let (writes, has_written) = mpsc::channel();
+        thread::scope(|scope| {
+            writer.save_hard_state(HardState::default(), Box::new(move |done| drop(writes.send(done))));
+            scope.spawn(|| {
+                while !writer.shared.full.load(Ordering::Acquire) && writer.shared.health.stopped().is_none()
+                {
+                    thread::yield_now();
+                }
+                drop(ends.send(writer.trim()));
+            });
+            let trimmed = has_ended.recv_timeout(Duration::from_secs(20));
+            let written = has_written.try_recv();
+            disk.disarm();
+            let later = has_written.recv_timeout(Duration::from_secs(20));
+            // Ends the thread in any case.
+            writer.shutdown();
+            assert!(matches!(trimmed, Ok(Ok(_))), "{trimmed:?}");
+            assert!(written.is_err(), "there was no room");
+            assert!(matches!(later, Ok(Ok(()))), "{later:?}");
         });
     }
 }

@@ -58,6 +58,7 @@ use crate::Error;
 use crate::codec::Malformed;
 use crate::error::panic_text;
 use crate::member::{Member, MemberInfo};
+use crate::planted::{Bug, planted};
 use crate::storage::{Log, LogEntry, LogId, RewriteProgress, StorageError};
 use applier::Applier;
 use barrier::SharedBarrier;
@@ -444,6 +445,13 @@ impl Consensus {
             return Err(reason);
         }
         if self.leadership.reads_at_once() {
+            return Ok(());
+        }
+        let unconfirmed = match self.leadership.leads() {
+            Some(_) => planted(Bug::LeaderReadsUnconfirmed),
+            None => planted(Bug::FollowerReadsUnconfirmed),
+        };
+        if unconfirmed {
             return Ok(());
         }
         let began = Instant::now();

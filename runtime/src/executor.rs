@@ -398,8 +398,8 @@ impl Drop for Forget {
     }
 }
 
-/// Polls `future` on this thread and parks in between. Drives no reactor: for futures that others wake.
-fn park_on<F: Future>(future: F) -> F::Output {
+/// Runs `future` on this thread, which parks in between. Drives no reactor: for futures that others wake.
+pub fn park_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -36,7 +36,7 @@ mod signals;
 mod time;
 
 pub use blocking_pool::unblock;
-pub use executor::{Entered, Executor, Handle, Task, TaskError};
+pub use executor::{Entered, Executor, Handle, Task, TaskError, park_on};
 pub use local::block_on;
 pub use signals::{Signal, SignalStream, signal};
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout, timeout_at};

@@ -8,6 +8,7 @@ use super::types::{
 };
 use super::{Consensus, MemberChange, MemberError, ProposeError, UnderWay};
 use crate::Error;
+use crate::planted::{Bug, planted};
 use crate::storage::LogId;
 use bytes::Bytes;
 use coffer_runtime::TaskError;
@@ -31,6 +32,9 @@ impl Consensus {
     pub async fn vote(&self, request: VoteRequest) -> Result<VoteResponse, Error> {
         let mut asked = RaftVoteRequest::new(into_vote(&request.vote), request.last.map(to_raft_id));
         asked.leadership_transfer = request.transfer;
+        if planted(Bug::StaleCandidate) {
+            asked.last_log_id = asked.last_log_id.max(self.log.state().last.map(to_raft_id));
+        }
         let raft = self.raft.clone();
         let answer = self.on_raft(async move {
             if request.pre_vote { raft.pre_vote(asked).await } else { raft.vote(asked).await }

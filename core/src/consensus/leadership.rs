@@ -8,6 +8,7 @@
 //! - Reads are answered without asking anyone only while it leads and is the sole voter of both the committed and the
 //!   newest appended membership. Appending a membership with another voter ends that before anyone hears of it.
 
+use crate::planted::{Bug, planted};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -122,6 +123,9 @@ impl Leadership {
     }
 
     fn publish_voter(&self, state: &State) {
+        if planted(Bug::SoleVoterForEver) && self.is_sole_voter() {
+            return;
+        }
         let sole = state.committed_sole && state.effective.is_some_and(|(_, sole)| sole);
         self.sole_voter.store(sole, Ordering::Release);
     }

@@ -6,6 +6,7 @@ use super::types::{
     RaftEntry, RaftLogId, RaftVote, Types, is_sole_voter, to_hard_state, to_log_entry, to_log_id,
     to_raft_entry, to_raft_id, to_vote,
 };
+use crate::planted::{Bug, planted};
 use crate::storage::{LogEntry, StorageError};
 use futures_channel::oneshot;
 use futures_util::stream::{self, Stream, StreamExt};
@@ -122,6 +123,11 @@ impl RaftLogStorage<Types> for LogStore {
         let done = move |outcome: Result<(), StorageError>| {
             callback.io_completed(outcome.map_err(io::Error::other));
         };
+        if planted(Bug::AckBeforeDurable) {
+            self.writer.append(entries, Box::new(drop));
+            done(Ok(()));
+            return Ok(());
+        }
         self.writer.append(entries, Box::new(done));
         Ok(())
     }

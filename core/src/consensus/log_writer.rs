@@ -21,6 +21,7 @@ use super::health::Health;
 use super::log_reader::DiskReader;
 use crate::error::panic_text;
 use crate::metrics::{DISK_BOUNDS, Histogram, HistogramSnapshot};
+use crate::planted::{Bug, planted};
 use crate::storage::{HardState, Log, LogEntry, LogId, LogOp, LogState, RewriteProgress, StorageError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -158,6 +159,9 @@ impl LogWriter {
     /// Queues a vote.
     pub(super) fn save_hard_state(&self, state: HardState, done: Completion) {
         self.shared.content.lock().hard_state = state;
+        if planted(Bug::VoteNotSaved) {
+            return done(Ok(()));
+        }
         self.shared.submit(Job::Write { op: LogOp::SaveHardState(state), done });
     }
 
@@ -174,6 +178,9 @@ impl LogWriter {
                 content.pop_back();
             }
             content.last = after.max(content.purged);
+        }
+        if planted(Bug::TruncationNotSaved) {
+            return done(Ok(()));
         }
         self.shared.submit(Job::Write { op: LogOp::Truncate { after }, done });
     }

@@ -95,13 +95,14 @@ impl RaftNetworkV2<Types> for Client {
         Box::pin(async move {
             let pending = Arc::new(Pending::default());
             let (sent, ended) = (pending.clone(), pending.clone());
-            let requests = input.map(from_append).inspect(move |_| sent.begins());
+            let requests = input.map(from_append).inspect(move |request| sent.begins(request));
             let requests = requests.chain(stream::poll_fn(move |_| {
                 ended.no_more();
                 Poll::Ready(None)
             }));
             let answered = pending.clone();
             let answers = self.lane.append(requests.boxed(), self.patience).map(move |answer| {
+                let answer = answered.granted(answer);
                 answered.ends(&answer);
                 answer.map(into_append_response).map_err(rpc_error)
             });
@@ -192,11 +193,31 @@ struct Pending {
     unanswered: AtomicUsize,
     no_more: AtomicBool,
     failed: AtomicBool,
+    #[cfg(coffer_planted)]
+    sent: parking_lot::Mutex<Option<LogId>>,
 }
 
 impl Pending {
-    fn begins(&self) {
+    #[cfg_attr(not(coffer_planted), allow(unused_variables))]
+    fn begins(&self, request: &AppendRequest) {
         self.unanswered.fetch_add(1, Ordering::AcqRel);
+        #[cfg(coffer_planted)]
+        {
+            *self.sent.lock() = request.entries.last().map(|entry| entry.id).or(request.prev);
+        }
+    }
+
+    /// The answer, unless a planted bug takes it for another.
+    fn granted(&self, answer: Result<AppendResponse, PeerError>) -> Result<AppendResponse, PeerError> {
+        #[cfg(coffer_planted)]
+        {
+            use crate::planted::{Bug, planted};
+            let sent = *self.sent.lock();
+            if planted(Bug::AckBeforeQuorum) && answer.is_err() && sent.is_some() {
+                return Ok(AppendResponse::Matched(sent));
+            }
+        }
+        answer
     }
 
     fn no_more(&self) {

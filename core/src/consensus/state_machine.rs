@@ -10,6 +10,7 @@ use super::types::{
     RaftLogId, RaftMembership, RaftSnapshot, RaftSnapshotMeta, RaftStoredMembership, Types,
     decode_membership, to_log_entry, to_log_id, to_raft_id,
 };
+use crate::planted::{Bug, planted};
 use crate::storage::LogId;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -41,7 +42,8 @@ impl StateMachine {
     /// Applies what is known to be committed, read in steps of limited size. At a start: openraft would read 64 entries
     /// in one go, however large they are.
     pub(super) async fn replay(&mut self, log: &LogStore) -> io::Result<()> {
-        let start = self.applied.map_or(0, |applied| applied.index + 1);
+        let again = u64::from(planted(Bug::EntryAppliedTwice));
+        let start = self.applied.map_or(0, |applied| applied.index + 1 - again);
         let end = log.writer.state().committed.map_or(0, |committed| committed.index + 1);
         let entries = log.entries(start..end.max(start)).map(|entry| Ok((entry?, None)));
         self.apply(entries.boxed()).await

@@ -13,6 +13,7 @@
 //!
 //! Nothing here is durable: what must survive are the applied grants and checkpoints.
 
+use crate::planted::{Bug, planted};
 use crate::revision::LeaseId;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -89,6 +90,13 @@ impl LeaseClock {
         self.leading = true;
         for LeaseTerm { id, ttl_s, remaining_s } in leases {
             let left = if remaining_s > 0 { remaining_s } else { ttl_s };
+            if planted(Bug::LeaseLostAtFailover) {
+                continue;
+            }
+            let (left, extend) = match planted(Bug::LeaseEarlyAtFailover) {
+                true => (left / 2, Duration::ZERO),
+                false => (left, extend),
+            };
             self.count(id, ttl_s, remaining_s, later(now, seconds(left) + extend), now);
         }
         // Built from vectors, which is several times faster than lease by lease.

@@ -255,7 +255,7 @@ impl LeaseKeeper {
     }
 
     fn wait(&self, command: Command) -> Result<(), Error> {
-        let answered = coffer_runtime::block_on(self.proposals.propose(command))?;
+        let answered = coffer_runtime::park_on(self.proposals.propose(command))?;
         answered.answer.result.map(drop)
     }
 }

@@ -15,6 +15,7 @@ use super::writer::Writer;
 use super::{Answer, Applied, Command, LeaseChange, Outcome, Proposal, Values, checkpoint, command, txn};
 use crate::codec::Malformed;
 use crate::error::Error;
+use crate::planted::{Bug, planted};
 use crate::request::{DeleteRangeRequest, PutRequest, TxnRequest};
 use crate::revision::{LeaseId, Revision};
 use crate::storage::{Checkpoint, LogId, StorageError};
@@ -187,7 +188,7 @@ impl Step<'_> {
             Command::Txn(request) => return self.txn(request),
             Command::Compact { revision } => self.compact(revision),
             Command::LeaseGrant { id, ttl_s } => self.grant(id, ttl_s),
-            Command::LeaseRevoke { id } => self.revoke(id).map(|()| Outcome::LeaseRevoke),
+            Command::LeaseRevoke { id } => self.revoke(id, true).map(|()| Outcome::LeaseRevoke),
             Command::LeaseExpire { term, leases } => Ok(self.expire(term, leases)),
             Command::LeaseCheckpoint { term, remaining } => Ok(self.checkpoint(term, remaining)),
             Command::Alarm { alarm, raised } => {
@@ -262,7 +263,7 @@ impl Step<'_> {
     }
 
     /// Deletes the keys of a lease at one revision, and the lease with them.
-    fn revoke(&mut self, id: LeaseId) -> Result<(), Error> {
+    fn revoke(&mut self, id: LeaseId, takes_revision: bool) -> Result<(), Error> {
         if self.shared.lessor.read().get(id).is_none() {
             return Err(Error::LeaseNotFound);
         }
@@ -279,7 +280,9 @@ impl Step<'_> {
             }
         }
         self.shared.lessor.write().remove(id);
-        writer.publish();
+        if takes_revision {
+            writer.publish();
+        }
         self.applied.leases.push(LeaseChange::Removed { id });
         Ok(())
     }
@@ -289,7 +292,7 @@ impl Step<'_> {
         if term == self.term {
             for id in leases {
                 // The only error is that the lease is gone already.
-                let _ = self.revoke(id);
+                let _ = self.revoke(id, !planted(Bug::ExpiryWithoutRevision));
             }
         }
         Outcome::LeaseExpire

@@ -15,6 +15,7 @@
 
 use super::RequestId;
 use crate::codec::{Decoder, Encoder, Malformed};
+use crate::planted::{Bug, planted};
 
 /// Sequences that a window covers.
 pub(super) const WIDTH: u64 = 65_536;
@@ -111,7 +112,7 @@ impl Window {
         } else if id.sequence > self.newest {
             self.advance(id.sequence);
         } else if self.newest - id.sequence >= WIDTH || self.is_seen(id.sequence) {
-            return false;
+            return planted(Bug::RetryAppliedTwice);
         }
         self.mark(id.sequence);
         true

@@ -12,6 +12,7 @@ use super::range::{Indexed, Lookup, STEP_KEYS};
 use super::reader::Shared;
 use super::{Event, IndexEntry, Values, range};
 use crate::key_range::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::record::Record;
 use crate::revision::{LeaseId, Revision};
 use bytes::Bytes;
@@ -167,6 +168,11 @@ fn prev_of_event(
         None if revision.sub == 0 => None,
         _ => index.keys.get(key, revision.main - 1),
     };
+    if planted(Bug::PrevKvWrong) {
+        return version
+            .and_then(|version| index.keys.get(key, version.revision.main - 1))
+            .map(|it| it.revision);
+    }
     version.map(|version| version.revision)
 }
 

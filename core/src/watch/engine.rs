@@ -21,6 +21,7 @@ use super::hub::{Control, Link, Work};
 use super::matcher::{Matcher, Spec};
 use super::{EventBatch, History, WatchKind, WatchRequest};
 use crate::error::Error;
+use crate::planted::{Bug, planted};
 use selection::Selections;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -185,6 +186,8 @@ impl Engine {
         let start = request.start_revision;
         // "From now on" is a start too, but one that progress need not wait for.
         let (next, required) = if start == 0 { (published + 1, published) } else { (start, start) };
+        let next =
+            next + i64::from(planted(Bug::WatchGap)) - i64::from(planted(Bug::WatchDuplicate) && start > 1);
         let watcher = Watcher {
             stream: stream_id,
             id: request.watch_id,
@@ -210,6 +213,8 @@ impl Engine {
             self.cancel(key, reason, 0);
         } else if start < 0 {
             self.cancel(key, Error::Compacted { compact_revision }, 0);
+        } else if next < compact_revision && planted(Bug::WatchCompactionUntold) {
+            self.place(key, compact_revision);
         } else if next < compact_revision {
             self.cancel(key, Error::Compacted { compact_revision }, compact_revision);
         } else {
@@ -387,7 +392,7 @@ impl Engine {
 
     /// Moves on to `revision` without the events in between: whoever was synced reads them from history.
     fn jump(&mut self, revision: i64) {
-        let next = self.delivered + 1;
+        let next = if planted(Bug::SnapshotUntold) { revision + 1 } else { self.delivered + 1 };
         self.matched = revision;
         self.delivered = revision;
         for slot in 0..self.groups.len() {

@@ -2,6 +2,7 @@
 
 use super::Version;
 use super::summary::Summary;
+use crate::planted::{Bug, planted};
 use crate::revision::{LeaseId, Revision};
 use crate::storage::DirectoryEntry;
 
@@ -187,7 +188,7 @@ impl Slot {
                 self.history = None;
             }
         }
-        let over = self.tombstone && self.main < compact_revision;
+        let over = (self.tombstone || planted(Bug::CompactionLosesLatest)) && self.main < compact_revision;
         if over {
             dead.push(self.revision());
         }

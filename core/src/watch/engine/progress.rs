@@ -4,6 +4,7 @@
 //! told of watchers that are synced, and, as in etcd, never below a watcher's start revision.
 
 use super::{Engine, Phase, told};
+use crate::planted::{Bug, planted};
 use crate::watch::WatchKind;
 use crate::watch::delivery::Queued;
 use std::time::{Duration, Instant};
@@ -81,7 +82,9 @@ impl Engine {
 
     /// Answers the streams that asked and are up to date.
     pub(super) fn answer_progress(&mut self) {
-        let delivered = self.delivered;
+        let published =
+            if planted(Bug::WatchProgressAhead) { self.history.published() } else { self.delivered };
+        let delivered = self.delivered.max(published);
         let (blocked, streams, settled) = (&mut self.blocked, &mut self.streams, &mut self.settled);
         self.asked.retain(|&id| {
             let Some(stream) = streams.get(id) else { return false };
@@ -90,7 +93,7 @@ impl Engine {
                 return false;
             }
             let (first, latest) = stream.progress_asked;
-            if delivered < first || !stream.is_up_to_date(delivered) {
+            if delivered < first || !stream.is_up_to_date(delivered) && !planted(Bug::WatchProgressAhead) {
                 return true;
             }
             if stream.is_full() {

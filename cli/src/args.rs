@@ -1,17 +1,14 @@
 //! The command line. Options bear etcdctl's names where the meaning is the same.
 
-use crate::byte_count;
 use crate::commands::completion::CompletionOptions;
-use crate::duration;
 use crate::new_cluster::NewClusterFlags;
 use crate::output::Format;
 use crate::seal::{NewKeyFlags, SealFlags};
 use crate::serve::ServeOptions;
 use crate::serve::dev::DevOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use coffer::Backend;
-use coffer::LeaseId;
 use coffer::request::{SortOrder, SortTarget};
+use coffer::{Backend, LeaseId, byte_count, duration};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;

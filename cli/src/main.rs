@@ -11,10 +11,8 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod byte_count;
 mod commands;
 mod connection;
-mod duration;
 mod etcd;
 mod failure;
 mod key_admin;

@@ -468,6 +468,11 @@ impl Consensus {
         }
     }
 
+    /// Whether what is applied here is linearizable now, without asking anyone.
+    pub fn reads_at_once(&self) -> bool {
+        self.leadership.reads_at_once() && self.health.stopped().is_none()
+    }
+
     /// The answer of the leader's machine to a question, wherever the leader is. It may be asked more than once.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 //! - [`Node::shutdown`] joins every thread that [`Node::open`] started.
 
 mod answers;
+mod at_once;
 mod block_cache;
 mod config;
 mod counters;

@@ -9,6 +9,7 @@
 //! - A waker that is called after [`Executor::shutdown`] drops its task instead of queueing it.
 //! - No waker is called and no task is dropped while the lock is held.
 
+use crate::blocking::OnThread;
 use async_task::{FallibleTask, Runnable};
 use futures_util::FutureExt;
 use parking_lot::{Condvar, Mutex};
@@ -211,6 +212,9 @@ pub enum TaskError {
     /// Its executor was shut down first.
     #[error("task was dropped by its executor")]
     Dropped,
+    /// The system has no thread for it.
+    #[error("the system refuses a thread: {0}")]
+    NoThread(String),
 }
 
 /// The result of a task to come. Dropping it lets the task run on.
@@ -223,15 +227,16 @@ pub struct Task<T> {
 enum Inner<T> {
     /// `None` once it was detached or cancelled.
     Spawned(Option<FallibleTask<Result<T, TaskError>>>),
-    Pool(Option<blocking::Task<Result<T, TaskError>>>),
+    OnThread(OnThread<T>),
 }
 
 impl<T> Task<T> {
-    pub(crate) fn from_pool(task: blocking::Task<Result<T, TaskError>>) -> Self {
-        Self { inner: Inner::Pool(Some(task)) }
+    pub(crate) fn on_thread(work: OnThread<T>) -> Self {
+        Self { inner: Inner::OnThread(work) }
     }
 
-    /// Drops the task's future at its next suspension point and waits until that happened.
+    /// Drops the task's future at its next suspension point and waits until that happened. Work that blocks has none, and
+    /// is waited for.
     pub async fn cancel(mut self) {
         match &mut self.inner {
             Inner::Spawned(task) => {
@@ -239,11 +244,7 @@ impl<T> Task<T> {
                     task.cancel().await;
                 }
             }
-            Inner::Pool(task) => {
-                if let Some(task) = task.take() {
-                    task.cancel().await;
-                }
-            }
+            Inner::OnThread(work) => drop(work.await),
         }
     }
 }
@@ -256,17 +257,16 @@ impl<T> Future for Task<T> {
             Inner::Spawned(Some(task)) => {
                 Pin::new(task).poll(context).map(|outcome| outcome.unwrap_or(Err(TaskError::Dropped)))
             }
-            Inner::Pool(Some(task)) => Pin::new(task).poll(context),
-            Inner::Spawned(None) | Inner::Pool(None) => Poll::Ready(Err(TaskError::Dropped)),
+            Inner::OnThread(work) => Pin::new(work).poll(context),
+            Inner::Spawned(None) => Poll::Ready(Err(TaskError::Dropped)),
         }
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        match &mut self.inner {
-            Inner::Spawned(task) => task.take().into_iter().for_each(FallibleTask::detach),
-            Inner::Pool(task) => task.take().into_iter().for_each(blocking::Task::detach),
+        if let Inner::Spawned(task) = &mut self.inner {
+            task.take().into_iter().for_each(FallibleTask::detach);
         }
     }
 }

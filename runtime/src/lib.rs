@@ -17,7 +17,7 @@
 //! | [`net`] | **async-std**'s sockets over async-io | `smol::net` (async-net) has the same types |
 //! | [`yield_now`] | **async-std** | `smol::future::yield_now` |
 //! | [`signal`] | async-signal | nothing |
-//! | [`unblock`] | blocking | nothing |
+//! | [`unblock`] | a thread for each piece of work | nothing |
 //!
 //! async-std's own global executor is never started: nothing here calls `async_std::task::spawn` or its `block_on`.
 //!
@@ -30,12 +30,12 @@
 pub mod local;
 pub mod net;
 
-mod blocking_pool;
+mod blocking;
 mod executor;
 mod signals;
 mod time;
 
-pub use blocking_pool::unblock;
+pub use blocking::unblock;
 pub use executor::{Entered, Executor, Handle, Task, TaskError, park_on};
 pub use local::block_on;
 pub use signals::{Signal, SignalStream, signal};

@@ -2,6 +2,7 @@
 
 use crate::embedded;
 use crate::keep_alive::{KeepAlive, Keeper};
+use crate::keys::{OpenStore, StoreKeys};
 use crate::kv::{Delete, Get, Put, Range};
 use crate::options::Options;
 use crate::txn::Txn;
@@ -10,12 +11,12 @@ use crate::watch::WatchBuilder;
 use bytes::Bytes;
 use coffer_core::node::Node;
 use coffer_core::request::{
-    CompactRequest, CompactResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvResponse,
+    CompactRequest, CompactResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvResponse, Header,
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseListResponse, LeaseRevokeResponse,
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberRequest, MembersResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, StatusResponse, TxnRequest, TxnResponse,
 };
-use coffer_core::{Error, KeyRange, LeaseId};
+use coffer_core::{Error, KeyRange, KeyValue, LeaseId};
 use coffer_rpc::client as rpc;
 use parking_lot::RwLock;
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct Client {
 struct Inner {
     place: Place,
     keeper: Keeper,
+    /// Of a sealed store in this process, until it is closed.
+    keys: RwLock<Option<Arc<StoreKeys>>>,
 }
 
 /// Where requests go. Clones are the same place.
@@ -107,8 +110,8 @@ impl Place {
 }
 
 impl Client {
-    pub(crate) fn embedded(node: Node) -> Self {
-        Self::new(Place::Embedded(Handle::new(node)))
+    pub(crate) fn embedded(store: OpenStore) -> Self {
+        Self::new(Place::Embedded(Handle::new(store.node)), store.keys)
     }
 
     pub(crate) async fn remote(endpoints: &[Endpoint], options: &Options) -> Result<Self, Error> {
@@ -118,12 +121,12 @@ impl Client {
             ..rpc::ClientConfig::new(endpoints.iter().map(Endpoint::to_string))
         };
         let client = rpc::Client::connect(config).await?;
-        Ok(Self::new(Place::Remote(Handle::new(client))))
+        Ok(Self::new(Place::Remote(Handle::new(client)), None))
     }
 
-    fn new(place: Place) -> Self {
+    fn new(place: Place, keys: Option<StoreKeys>) -> Self {
         let keeper = Keeper::new(place.clone());
-        Self { inner: Arc::new(Inner { place, keeper }) }
+        Self { inner: Arc::new(Inner { place, keeper, keys: RwLock::new(keys.map(Arc::new)) }) }
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -133,6 +136,15 @@ impl Client {
     /// Reads one key: `store.get("k").await` gives it, or `None`.
     pub fn get(&self, key: impl Into<Vec<u8>>) -> Get {
         Get::new(self.clone(), key.into())
+    }
+
+    /// One key as it is now, if that takes no waiting and nothing is in its way; else `None`, and [`get`](Self::get) tells.
+    /// The quickest way to a key of a store in this process. May read the disk.
+    pub fn get_at_once(&self, key: &[u8]) -> Option<(Header, Option<KeyValue>)> {
+        match self.place() {
+            Place::Embedded(node) => node.open.read().as_ref()?.get_at_once(key),
+            Place::Remote(_) => None,
+        }
     }
 
     /// Reads a range of keys, in one answer or in pages.
@@ -311,6 +323,11 @@ impl Client {
         at!(self.place(), member_change(request))
     }
 
+    /// The keys of the store, if this process has it open and it is sealed.
+    pub fn keys(&self) -> Option<Arc<StoreKeys>> {
+        self.inner.keys.read().clone()
+    }
+
     /// Closes the store for every clone: what was begun is finished, every thread ends, a directory is free for
     /// another process. Later requests fail with [`Error::Stopped`]. May be called twice.
     pub async fn close(&self) {
@@ -327,6 +344,7 @@ impl Inner {
     fn shutdown(&self) {
         self.keeper.shutdown();
         self.place.shutdown();
+        drop(self.keys.write().take());
     }
 }
 

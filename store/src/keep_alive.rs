@@ -1,16 +1,16 @@
 //! Keeps leases alive in the background.
 //!
 //! One thread per client, started with the first lease and joined when the client closes, renews every lease at a
-//! third of its TTL. It holds no executor of the caller's, so that a caller that is busy keeps its leases.
+//! third of its TTL. It holds no executor of the caller's, so that a caller that is busy keeps its leases, and has timers
+//! of its own, so that nothing is left of it.
 
 use crate::client::Place;
 use coffer_core::{Error, LeaseId};
+use coffer_runtime::Executor;
 use futures_channel::oneshot;
 use futures_util::future::{self, Either};
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use std::pin::pin;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A lease that is being kept alive. Made by [`crate::Client::keep_alive`]. Dropping it lets the lease run out.
@@ -33,9 +33,6 @@ impl KeepAlive {
     }
 }
 
-/// What the background thread is told: the lease, and where its end is reported.
-type Order = (LeaseId, oneshot::Sender<Error>);
-
 /// The background thread of a client.
 pub(crate) struct Keeper {
     place: Place,
@@ -44,7 +41,7 @@ pub(crate) struct Keeper {
 
 enum State {
     Idle,
-    Running { orders: async_channel::Sender<Order>, thread: JoinHandle<()> },
+    Running(Executor),
     Closed,
 }
 
@@ -54,63 +51,31 @@ impl Keeper {
     }
 
     pub(crate) fn keep(&self, id: LeaseId) -> Result<KeepAlive, Error> {
-        let (sender, lost) = oneshot::channel();
+        let (report, lost) = oneshot::channel();
         let mut state = self.state.lock();
         if let State::Idle = *state {
-            *state = start(self.place.clone())?;
+            let executor = Executor::start("coffer-keepalive", 1)
+                .map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
+            *state = State::Running(executor);
         }
-        match &*state {
-            // The channel has no bound but the caller's own handles, and closes only with the state.
-            State::Running { orders, .. } => orders.try_send((id, sender)).map_err(|_| Error::Stopped)?,
-            State::Idle | State::Closed => return Err(Error::Stopped),
-        }
+        let State::Running(executor) = &*state else { return Err(Error::Stopped) };
+        drop(executor.spawn(keep(self.place.clone(), id, report)));
         Ok(KeepAlive { id, lost })
     }
 
     /// Ends the thread. Blocks; idempotent.
     pub(crate) fn shutdown(&self) {
         let state = std::mem::replace(&mut *self.state.lock(), State::Closed);
-        if let State::Running { orders, thread } = state {
-            drop(orders);
-            if thread.join().is_err() {
-                tracing::error!("the keep-alive thread panicked");
-            }
-        }
-    }
-}
-
-fn start(place: Place) -> Result<State, Error> {
-    let (orders, incoming) = async_channel::unbounded();
-    let thread = std::thread::Builder::new()
-        .name("coffer-keepalive".into())
-        .spawn(move || coffer_runtime::block_on(run(place, incoming)))
-        .map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
-    Ok(State::Running { orders, thread })
-}
-
-/// Renews every lease that is ordered until the channel closes.
-async fn run(place: Place, incoming: async_channel::Receiver<Order>) {
-    let mut leases = FuturesUnordered::new();
-    let mut incoming = pin!(incoming);
-    loop {
-        // `next` of an empty set ends at once; it must then wait for an order alone.
-        let renewed = async {
-            if leases.next().await.is_none() {
-                future::pending::<()>().await;
-            }
-        };
-        match future::select(incoming.next(), pin!(renewed)).await {
-            Either::Left((Some(order), _)) => leases.push(keep(&place, order)),
-            Either::Left((None, _)) => return,
-            Either::Right(_) => {}
+        if let State::Running(executor) = state {
+            executor.shutdown();
         }
     }
 }
 
 /// Renews one lease until its handle is dropped or it is lost.
-async fn keep(place: &Place, (id, mut report): Order) {
+async fn keep(place: Place, id: LeaseId, mut report: oneshot::Sender<Error>) {
     let lost = {
-        let renewing = pin!(renew(place, id));
+        let renewing = pin!(renew(&place, id));
         match future::select(renewing, report.cancellation()).await {
             Either::Left((reason, _)) => Some(reason),
             Either::Right(_) => None,

@@ -65,19 +65,23 @@
 //! thread; both end with [`Client::close`], or when the last clone of the client is dropped.
 #![forbid(unsafe_code)]
 
+pub mod byte_count;
 mod client;
 pub mod cluster;
 mod convert;
+pub mod duration;
 mod embedded;
 mod keep_alive;
 mod keys;
 mod kv;
 mod new_cluster;
+mod new_file;
 mod options;
 mod pages;
 mod recover;
 mod restore;
 mod seal;
+mod settings;
 mod snapshot;
 mod txn;
 mod uri;
@@ -93,6 +97,7 @@ pub use keys::{
 };
 pub use kv::{Delete, Get, Put, Range};
 pub use new_cluster::NewCluster;
+pub use new_file::NewFile;
 pub use options::Options;
 pub use pages::Pages;
 pub use recover::{Recovered, Survivor};
@@ -109,7 +114,7 @@ pub use coffer_core::node::restore::{Audit, Restored};
 pub use coffer_core::request;
 pub use coffer_core::storage::{Finding, Findings, LogId};
 pub use coffer_core::{Error, ErrorGroup, KeyRange, KeyValue, LeaseId, Member, MemberInfo};
-pub use coffer_runtime::block_on;
+pub use coffer_runtime::{Executor, Task, TaskError, block_on, park_on};
 
 /// Opens the store at `uri` with default [`Options`].
 ///

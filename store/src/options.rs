@@ -148,7 +148,7 @@ impl Options {
     pub async fn open_uri(&self, uri: &Uri) -> Result<Client, Error> {
         match uri {
             Uri::Remote(endpoints) => Client::remote(endpoints, self).await,
-            Uri::File { .. } | Uri::Memory => Ok(Client::embedded(self.open_node(uri).await?)),
+            Uri::File { .. } | Uri::Memory => Ok(Client::embedded(self.open_store(uri).await?)),
         }
     }
 

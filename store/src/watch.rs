@@ -52,6 +52,12 @@ impl WatchBuilder {
         self
     }
 
+    /// Lets large revisions come in several updates: see [`Update::fragment`].
+    pub fn fragments(mut self) -> Self {
+        self.request.fragment = true;
+        self
+    }
+
     /// Starts it. What happens after this returned is delivered.
     ///
     /// # Errors
@@ -98,10 +104,13 @@ enum Source {
 /// Changes of one or more whole revisions, or the news that there were none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// Every change up to this revision has been delivered, this update included.
+    /// Every change up to this revision has been delivered, this update included, unless it is a `fragment`.
     pub revision: i64,
     /// The changes, in order; none in a mere progress report.
     pub events: Vec<Event>,
+    /// More changes of `revision` come with the next update: only of a watch that asked for
+    /// [`fragments`](WatchBuilder::fragments).
+    pub fragment: bool,
 }
 
 /// One change of one key.
@@ -144,12 +153,13 @@ impl Watch {
             let response = self.response().await?;
             match response.kind {
                 WatchKind::Created => {}
-                WatchKind::Events { events, .. } => {
+                WatchKind::Events { events, fragment } => {
                     let events = events.iter().map(Event::from).collect();
-                    return Some(Ok(Update { revision: response.revision, events }));
+                    return Some(Ok(Update { revision: response.revision, events, fragment }));
                 }
                 WatchKind::Progress => {
-                    return Some(Ok(Update { revision: response.revision, events: Vec::new() }));
+                    let (revision, events) = (response.revision, Vec::new());
+                    return Some(Ok(Update { revision, events, fragment: false }));
                 }
                 WatchKind::Canceled { reason, .. } => {
                     self.source = None;

@@ -474,3 +474,68 @@ fn what_can_not_be_opened_says_why() {
         ));
     });
 }
+
+#[test]
+fn one_key_at_once_is_what_a_get_says() {
+    everywhere(async |store, name| {
+        let is_here = !["tcp", "unix"].contains(&name);
+        store.put("k", "v").await.unwrap();
+        for key in ["k", "missing"] {
+            let found = store.get(key).await.unwrap();
+            match store.get_at_once(key.as_bytes()) {
+                Some((header, at_once)) => {
+                    assert_eq!((header.revision, at_once), (2, found), "{name}");
+                    assert!(is_here, "{name}");
+                }
+                None => assert!(!is_here, "{name}"),
+            }
+        }
+        assert_eq!(store.get_at_once(b""), None, "{name}");
+        store.close().await;
+        assert_eq!(store.get_at_once(b"k"), None, "{name}");
+    });
+}
+
+#[test]
+fn large_revisions_come_in_fragments_if_they_are_asked_for() {
+    everywhere(async |store, name| {
+        let whole = store.watch(KeyRange::all()).prev_kv().start().await.unwrap();
+        let pieces = store.watch(KeyRange::all()).prev_kv().fragments().start().await.unwrap();
+        let value = vec![b'v'; 100_000];
+        store.txn().then((0..14).map(|i| TxnOp::put(format!("k{i}"), value.clone()))).commit().await.unwrap();
+        store.txn().then((0..14).map(|i| TxnOp::put(format!("l{i}"), value.clone()))).commit().await.unwrap();
+        let revision = store.delete_range(KeyRange::all()).await.unwrap().header.revision;
+        for (mut watch, asked) in [(whole, false), (pieces, true)] {
+            let (mut events, mut fragments) = (0, 0);
+            loop {
+                let update = watch.next().await.expect(name).expect(name);
+                events += update.events.len();
+                fragments += usize::from(update.fragment);
+                if update.revision == revision && !update.fragment {
+                    break;
+                }
+            }
+            assert_eq!(events, 28 + 28, "{name}");
+            assert_eq!(fragments > 0, asked, "{name}");
+        }
+    });
+}
+
+#[test]
+fn the_keys_of_a_sealed_store_come_with_it() {
+    coffer::block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let key = dir.path().join("key");
+        coffer::Seal::generate_key_file(&key).unwrap();
+        let uri = format!("file://{0}/store?seal-key-file={0}/key", dir.path().display());
+        let store = options().open(&uri).await.unwrap();
+        let keys = store.keys().expect("it is sealed");
+        assert_eq!(keys.status().slots.len(), 1);
+        drop(keys);
+        store.close().await;
+        assert!(store.keys().is_none());
+        let memory = options().open("mem:").await.unwrap();
+        assert!(memory.keys().is_none());
+        memory.close().await;
+    });
+}

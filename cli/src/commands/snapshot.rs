@@ -6,14 +6,12 @@ use crate::connection::{self, Needs};
 use crate::failure::{Exit, Failure};
 use crate::new_cluster::Wanted;
 use crate::output::{Format, Output};
-use coffer::{Audit, Error, Options, Restored, RestoredStore, Seal, SnapshotHead, SnapshotInput};
+use coffer::{Audit, Error, NewFile, Options, Restored, RestoredStore, Seal, SnapshotHead, SnapshotInput};
 use coffer_core::Record;
 use coffer_core::storage::{SnapshotSource, StorageError};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(global: &Global, command: SnapshotCommand) -> Result<(), Failure> {
@@ -27,20 +25,17 @@ pub(crate) fn run(global: &Global, command: SnapshotCommand) -> Result<(), Failu
 /// Saves beside the place first: under the name is a whole snapshot or none.
 async fn save(global: &Global, path: &Path) -> Result<(), Failure> {
     let mut output = Output::new(global.write_out, global.hex);
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(Failure::new(Exit::Failed, format_args!("{} exists: name a new file", path.display())));
-    }
+    let mut part = NewFile::create(path).map_err(unwritten)?;
     let client = connection::open(global, Needs::Existing).await?;
     let mut snapshot = client.snapshot().await?;
     let head = *snapshot.head();
-    let mut part = Part::create(path)?;
     let bar = progress::bar(None, true);
     while let Some(bytes) = snapshot.next().await? {
-        part.write(&bytes)?;
+        part.write(&bytes).map_err(unwritten)?;
         bar.inc(bytes.len() as u64);
     }
     bar.finish_and_clear();
-    part.keep(path)?;
+    part.keep().map_err(unwritten)?;
     let report = Saved { file: path.to_owned(), revision: head.revision, bytes: bar.position() };
     match output.format {
         Format::Json => output.json(&report)?,
@@ -51,58 +46,8 @@ async fn save(global: &Global, path: &Path) -> Result<(), Failure> {
     Ok(output.flush()?)
 }
 
-/// A file that is being written. Removed unless it was kept.
-struct Part {
-    path: PathBuf,
-    file: File,
-    kept: bool,
-}
-
-impl Part {
-    fn create(target: &Path) -> Result<Self, Failure> {
-        let mut name = target.file_name().ok_or_else(|| Failure::usage("name a file"))?.to_owned();
-        name.push(".part");
-        let path = target.with_file_name(name);
-        // What an earlier attempt left is of no use.
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-        let file = file.map_err(|error| Failure::file("write", path.display(), &error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { path, file, kept: false }),
-            Err(_) => Err(Failure::new(
-                Exit::Failed,
-                format_args!("{} is being written by another process", path.display()),
-            )),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(|error| Failure::file("write", self.path.display(), &error))
-    }
-
-    /// Gives it its name, durably.
-    fn keep(mut self, target: &Path) -> Result<(), Failure> {
-        let directory =
-            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let keep = || {
-            self.file.sync_all()?;
-            // Not over a file that came to be meanwhile.
-            fs::hard_link(&self.path, target)?;
-            File::open(directory)?.sync_all()
-        };
-        keep().map_err(|error| Failure::file("write", target.display(), &error))?;
-        let _ = fs::remove_file(&self.path);
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.kept {
-            // What stays is overwritten by the next attempt.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+fn unwritten(error: io::Error) -> Failure {
+    Failure::new(Exit::Failed, error)
 }
 
 /// Reads all of a file.

@@ -202,7 +202,7 @@ async fn wait(mut watch: Watch, command: Vec<OsString>) -> Awaited {
 /// Shows the newest revision.
 async fn progress(client: &Client, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let revision = client.status().await?.header.revision;
-    printer.update(&Update { revision, events: Vec::new() }, &[])
+    printer.update(&Update { revision, events: Vec::new(), fragment: false }, &[])
 }
 
 fn parse(line: &[u8]) -> Result<Option<Line>, Failure> {

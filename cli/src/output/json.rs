@@ -483,7 +483,7 @@ mod tests {
             kv: KeyValue { key: kv().key, mod_revision: 9, ..Default::default() },
             prev_kv: None,
         };
-        let update = Update { revision: 9, events: vec![deleted] };
+        let update = Update { revision: 9, events: vec![deleted], fragment: false };
         assert_eq!(
             serde_json::to_string(&WatchJson::update(&HEADER, &update)).unwrap(),
             r#"{"Header":{"cluster_id":7,"member_id":8,"revision":9,"raft_term":2},"Events":[{"type":1,"kv":{"key":"YQ==","mod_revision":9}}],"CompactRevision":0,"Canceled":false,"Created":false}"#

@@ -11,8 +11,7 @@
 //!   they sealed is carried over at once.
 //! - A replacement is whole and durable or did not happen, whenever the process ends: it is one change of the keyring.
 
-use crate::{byte_count, duration};
-use coffer::{KeyState, KeyringStatus, StoreKeys};
+use coffer::{KeyState, KeyringStatus, StoreKeys, byte_count, duration};
 use coffer_runtime::unblock;
 use futures_util::future;
 use std::convert::Infallible;

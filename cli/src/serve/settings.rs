@@ -4,13 +4,11 @@ use super::compaction::AutoCompaction;
 use super::config::{LogLevel, Partial, ServeOptions};
 use super::plan::{Listen, Plan, Surface};
 use super::rotation::Rotation;
-use crate::byte_count;
-use crate::duration;
 use crate::etcd::urls;
 use crate::failure::Failure;
 use crate::new_cluster::{self, NewClusterFlags};
 use crate::seal::SealFlags;
-use coffer::{DEFAULT_PORT, Endpoint, MemberInfo, Options, Peering};
+use coffer::{DEFAULT_PORT, Endpoint, MemberInfo, Options, Peering, byte_count, duration};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -203,41 +201,9 @@ impl Limits {
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
-        let millis = |duration: Duration| duration.as_millis();
-        if self.heartbeat_interval.is_zero() {
-            return Err("heartbeat-interval must be at least 1 ms".into());
-        }
-        if self.election_timeout < self.heartbeat_interval.saturating_mul(5) {
-            return Err(format!(
-                "election-timeout is {} ms; it must be at least 5 times heartbeat-interval, {} ms",
-                millis(self.election_timeout),
-                millis(self.heartbeat_interval.saturating_mul(5))
-            ));
-        }
-        if self.election_timeout > Duration::from_secs(50) {
-            return Err(format!(
-                "election-timeout is {} ms; it must be at most 50000 ms",
-                millis(self.election_timeout)
-            ));
-        }
-        if self.max_txn_ops == 0 {
-            return Err("max-txn-ops must be at least 1".into());
-        }
-        if !(1024..=REQUEST_BYTES_MAX).contains(&self.max_request_bytes) {
-            return Err(format!(
-                "max-request-bytes is {}; it must be from 1024 to {REQUEST_BYTES_MAX}",
-                self.max_request_bytes
-            ));
-        }
-        if self.watch_progress_interval < Duration::from_millis(100) {
-            return Err("watch-progress-notify-interval must be at least 100ms".into());
-        }
-        Ok(())
+        self.options().check()
     }
 }
-
-/// The largest request that can be allowed.
-const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The directory, whatever the working directory becomes.
 pub(crate) fn absolute(dir: PathBuf) -> Result<PathBuf, String> {

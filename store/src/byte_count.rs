@@ -1,7 +1,10 @@
 //! Numbers of bytes as people write them: `512`, `64KiB`, `8MiB`, `1GiB`, `1TiB`.
 
 /// Reads a number of bytes above zero.
-pub(crate) fn parse(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// What is wrong with the text, and how to write it.
+pub fn parse(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no number of bytes: write it like 65536, 512KiB or 8MiB");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let shift = match &text[digits..] {

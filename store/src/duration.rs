@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 /// Reads a duration.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with the text, and how to write it.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration: write it like 5s, 1m30s or 250ms");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// Its name in the directory of a store.
@@ -47,6 +47,8 @@ pub(crate) struct Room {
     let_go: AtomicBool,
     /// Bytes of the reserve that are synced; 0 if there is none.
     held: Mutex<u64>,
+    /// Bytes that the log may take besides what it is given.
+    log_bytes: AtomicU64,
 }
 
 /// The smallest reserve: the next log file of a full disk, and a small flush.
@@ -65,6 +67,7 @@ impl Room {
             full: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
             held: Mutex::new(0),
+            log_bytes: AtomicU64::new(0),
         }
     }
 
@@ -147,7 +150,10 @@ impl Room {
         let wanted = self.wanted(records_bytes);
         let missing = wanted.saturating_sub(*self.held.lock()) + spare_bytes;
         // Once full, something more must be free: a store at the very edge would be full and not full in turns.
-        let margin = if self.is_full() { wanted.min(MARGIN_BYTES_MAX) } else { 0 };
+        let margin = match self.is_full() {
+            true => wanted.min(MARGIN_BYTES_MAX) + self.log_bytes.load(Ordering::Acquire),
+            false => 0,
+        };
         let needed = missing + margin;
         let has_room = needed == 0 && wanted == *self.held.lock()
             || self.free_bytes().is_none_or(|free| free >= needed)
@@ -175,11 +181,17 @@ impl Room {
         }
     }
 
+    /// What the log may take before the next flush besides as much as the records take.
+    pub(crate) fn set_log_bytes(&self, bytes: u64) {
+        self.log_bytes.store(bytes, Ordering::Release);
+    }
+
     /// Bytes of records that a flush surely finds room for, if each is written `copies` times on the way. With its
     /// directory a record takes up to twice of what it takes in memory, and the log may need as much again before.
     pub(crate) fn flush_bytes(&self, copies: u64) -> u64 {
         let free = self.free_bytes().unwrap_or(u64::MAX);
-        self.held_bytes().saturating_add(free) / (2 * copies + 1)
+        let room = self.held_bytes().saturating_add(free);
+        room.saturating_sub(self.log_bytes.load(Ordering::Acquire)) / (2 * copies + 1)
     }
 
     fn free_bytes(&self) -> Option<u64> {

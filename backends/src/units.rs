@@ -228,6 +228,7 @@ impl<M: Medium> UnitRecords<M> {
 
     fn reclaim_slice(&self, copy_bytes_max: u64) -> Result<ReclaimProgress, StorageError> {
         let mut writer = self.writer.lock();
+        self.medium.check_room_to_reclaim()?;
         if self.medium.cut_retired() {
             return Ok(ReclaimProgress { more: true, ..ReclaimProgress::default() });
         }

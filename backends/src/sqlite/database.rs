@@ -10,7 +10,7 @@
 //! - Checkpoints happen where this program says (`wal_autocheckpoint=0`), never when a connection closes: what a half
 //!   that failed left behind is judged at the next opening.
 //! - A transaction or a checkpoint that finds no room (or exceeds a quota) did not happen: SQLite answers so for writes
-//!   only, never for a sync. The reserve is let go, so that the next attempt finds some.
+//!   only, never for a sync. It is tried again at once without the reserve, before somebody else takes that.
 //! - No read transaction outlives the call that reads a row, so that a checkpoint never waits for long.
 
 use super::system_error;
@@ -55,6 +55,8 @@ pub(super) struct Database {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     failed: AtomicBool,
+    /// The last checkpoint found no room.
+    wal_stays: AtomicBool,
 }
 
 impl Database {
@@ -92,6 +94,7 @@ impl Database {
             writer: Mutex::new(connection),
             readers: Mutex::default(),
             failed: AtomicBool::new(false),
+            wal_stays: AtomicBool::new(false),
         };
         database.check_schema(schema)?;
         Ok(database)
@@ -124,6 +127,7 @@ impl Database {
             writer: Mutex::new(connection),
             readers: Mutex::default(),
             failed: AtomicBool::new(false),
+            wal_stays: AtomicBool::new(false),
         };
         database.check_schema(schema)?;
         Ok(database)
@@ -180,23 +184,25 @@ impl Database {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Lets the reserve go if there was no room, and remembers any other failure.
+    /// Remembers a failure other than a lack of room.
     fn noting<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
         result.inspect_err(|error| {
-            if error.is_no_room() {
-                self.room().let_go();
-            } else if matches!(error, StorageError::Io { .. }) {
+            if !error.is_no_room() && matches!(error, StorageError::Io { .. }) {
                 self.failed.store(true, Ordering::Release);
             }
         })
     }
 
     /// Runs statements as one transaction, which is durable when this returns, or did not happen, or may or may not
-    /// have happened if its commit failed.
+    /// have happened if its commit failed. Without room it did not happen, and is tried once more without the reserve.
     pub(super) fn transaction<T>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        work: impl Fn(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StorageError> {
+        self.room().pressing(true, || self.transact(&work))
+    }
+
+    fn transact<T>(&self, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StorageError> {
         let connection = self.writer.lock();
         let done = connection
             .prepare_cached("BEGIN IMMEDIATE")
@@ -271,17 +277,21 @@ impl Database {
         if self.unchanged {
             return Ok(());
         }
-        self.write("checkpoint", |connection| match truncate {
+        let copy = |connection: &Connection| match truncate {
             true => truncate_wal(connection),
             false => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
-        })
+        };
+        self.room().pressing(true, || self.write("checkpoint", copy))
     }
 
     /// A [`checkpoint`](Self::checkpoint) of what this process has committed: that is durable in the WAL, so that
     /// without room a later one can copy it.
     pub(super) fn checkpoint_if_room(&self, truncate: bool) -> Result<(), StorageError> {
-        match self.checkpoint(truncate) {
-            Err(error) if error.is_no_room() => {
+        let copied = self.checkpoint(truncate);
+        let stays = copied.as_ref().is_err_and(StorageError::is_no_room);
+        self.wal_stays.store(stays, Ordering::Release);
+        match copied {
+            Err(error) if stays => {
                 tracing::warn!(%error, "the write-ahead log of SQLite grows");
                 Ok(())
             }
@@ -289,15 +299,25 @@ impl Database {
         }
     }
 
+    /// Copies a WAL that found no room when it should have been copied. What can wait must not make it longer.
+    pub(super) fn copy_waiting(&self) -> Result<(), StorageError> {
+        if self.wal_stays.load(Ordering::Acquire) {
+            self.checkpoint(true)?;
+            self.wal_stays.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
     /// Moves pages from the end of the file into `count` free ones at most, and cuts the file. Nothing happens to a
     /// database that was not made for that.
     pub(super) fn give_back_pages(&self, count: u64) -> Result<(), StorageError> {
-        self.write("vacuum", |connection| {
+        let vacuum = |connection: &Connection| {
             let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({count})"))?;
             let mut rows = statement.query([])?;
             while rows.next()?.is_some() {}
             Ok(())
-        })
+        };
+        self.room().pressing(true, || self.write("vacuum", vacuum))
     }
 
     /// Pages of the file, and how many of them are free.

@@ -259,6 +259,8 @@ pub(super) struct SqliteLog {
     has_purged_rows: bool,
     /// Bytes written since the last checkpoint, about.
     written: u64,
+    /// Bytes of the WAL, about: what is written after a checkpoint takes the place of what was copied.
+    wal_bytes: u64,
     /// Bytes of groups since the log was last trimmed, about.
     appended: u64,
     /// Whether it is in use, and is to be closed in order.
@@ -316,6 +318,7 @@ impl SqliteLog {
             purge_waits: false,
             has_purged_rows: true,
             written: 0,
+            wal_bytes: 0,
             appended: 0,
             begun: false,
             _lock: lock,
@@ -329,6 +332,7 @@ impl SqliteLog {
             self.prune()?;
             self.groups.database.checkpoint(true)
         });
+        self.tell_wal_bytes();
         // A log that was not begun in full must not be closed as if it had been.
         begun.inspect_err(|error| self.poison.end(error))?;
         self.begun = true;
@@ -434,7 +438,7 @@ impl SqliteLog {
         self.sequence = sequence;
         self.progress.set_group(sequence);
         let pages_bytes = piece.len() as u64 + 4 * super::database::PAGE_BYTES;
-        self.written += pages_bytes;
+        self.count_written(pages_bytes);
         self.appended += pages_bytes;
         let at = Row { groups: self.groups.clone(), sequence, bytes: piece.len() as u32 };
         {
@@ -468,9 +472,28 @@ impl SqliteLog {
         CHECKPOINT_BYTES.min(self.groups.database.room().held_bytes().max(CHECKPOINT_BYTES_MIN))
     }
 
+    fn count_written(&mut self, bytes: u64) {
+        self.written += bytes;
+        self.wal_bytes = self.wal_bytes.max(self.written);
+        self.tell_wal_bytes();
+    }
+
+    /// A small group takes whole pages of the WAL, until that is as large as it gets.
+    fn tell_wal_bytes(&self) {
+        let more_bytes = self.checkpoint_bytes().saturating_sub(self.wal_bytes);
+        self.groups.database.room().set_log_bytes(more_bytes);
+    }
+
+    /// Copies the WAL and cuts it, if there is room.
+    fn cut_wal(&mut self) -> Result<(), StorageError> {
+        (self.written, self.wal_bytes) = (0, 0);
+        self.tell_wal_bytes();
+        self.groups.database.checkpoint_if_room(true)
+    }
+
     /// Background work wrote so much into the WAL.
     fn wrote(&mut self, bytes: u64) -> Result<(), StorageError> {
-        self.written += bytes;
+        self.count_written(bytes);
         if self.written > self.checkpoint_bytes() {
             self.make_room()?;
         }
@@ -587,7 +610,7 @@ impl Log for SqliteLog {
             return Ok(());
         }
         // On a full disk nothing may come that would have the WAL copied.
-        let freed = self.groups.database.checkpoint_if_room(true);
+        let freed = self.cut_wal();
         self.poison.note(freed)
     }
 

@@ -385,6 +385,10 @@ impl Medium for RecordRows {
         false
     }
 
+    fn check_room_to_reclaim(&self) -> Result<(), StorageError> {
+        self.database.copy_waiting()
+    }
+
     fn give_back(&self) -> Result<ReclaimProgress, StorageError> {
         if !self.has_garbage() {
             return Ok(ReclaimProgress::default());

@@ -37,6 +37,14 @@ pub(crate) trait Medium: Send + Sync + Sized + 'static {
     /// Gives back a slice of what is retired. `false` if nothing is.
     fn cut_retired(&self) -> bool;
 
+    /// Called before a slice of a rewriting, or of giving back.
+    ///
+    /// # Errors
+    /// [`StorageError::NoRoom`] if it would take what a flush needs first.
+    fn check_room_to_reclaim(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Gives back some space of what was removed, if that does not happen by itself.
     fn give_back(&self) -> Result<ReclaimProgress, StorageError>;
 

@@ -7,7 +7,10 @@ use coffer_backends::io::SimDisk;
 use coffer_backends::seal::AtRest;
 use coffer_backends::sqlite::{Options, SqliteStore};
 use coffer_core::node::{Node, NodeConfig};
+use coffer_core::record::Record;
 use coffer_core::request::{Alarm, AlarmKind, CompactRequest, DeleteRangeRequest, PutRequest, RangeRequest};
+use coffer_core::revision::{LeaseId, Revision};
+use coffer_core::storage::{Checkpoint, Flush, LogId, StorageError};
 use coffer_core::{Error, KeyRange};
 use coffer_runtime::block_on;
 use std::path::Path;
@@ -34,15 +37,14 @@ impl Machine {
         Self { disk, vfs }
     }
 
+    fn open_store(&self, at_rest: AtRest, reserve_bytes_max: u64) -> Result<SqliteStore, StorageError> {
+        let options =
+            Options { readers_max: 0, reserve_bytes_max, vfs: self.vfs.name().into(), ..Options::default() };
+        SqliteStore::open_on(Path::new("/store"), at_rest, &options, Arc::new(self.disk.clone()))
+    }
+
     fn open(&self, sealing: Opening) -> Result<Node, Error> {
-        let options = Options {
-            readers_max: 0,
-            reserve_bytes_max: 1 << 20,
-            vfs: self.vfs.name().into(),
-            ..Options::default()
-        };
-        let store =
-            SqliteStore::open_on(Path::new("/store"), sealing(), &options, Arc::new(self.disk.clone()))?;
+        let store = self.open_store(sealing(), 1 << 20)?;
         let config = NodeConfig {
             cluster_id: store.identity.cluster_id,
             member_id: store.identity.member_id,
@@ -169,4 +171,65 @@ fn outlives_a_cut((sealing, quota): (Opening, bool)) {
     wait_until("the alarm of the life before is cleared", || node.alarms().is_empty());
     // Without an alarm to clear, the next look for room is what lets a put in.
     wait_until("there is room again", || put(&node, 0).is_ok());
+}
+
+fn records(first: i64, count: i64) -> Vec<Arc<Record>> {
+    let record = |main| Record {
+        revision: Revision { main, sub: 0 },
+        key: format!("{main:08}").into(),
+        value: value(main as usize).into(),
+        create_revision: main,
+        version: 1,
+        lease: LeaseId(0),
+        tombstone: false,
+    };
+    (first..first + count).map(|main| Arc::new(record(main))).collect()
+}
+
+/// Flushes that many records of 2,000 bytes, the first of them at revision `first`.
+fn flush(store: &SqliteStore, first: i64, count: i64) -> Result<(), StorageError> {
+    let records = records(first, count);
+    let (applied, revision) = (LogId { term: 1, index: first as u64 }, first + count - 1);
+    let checkpoint = Checkpoint { applied, revision, compact_revision: 0, state: "s".into() };
+    store.records.flush(Flush { records: &records, checkpoint: &checkpoint })
+}
+
+/// What is set aside is for the flush: it does not wait for its next turn, in which somebody else may have used that.
+#[test]
+fn a_flush_that_meets_the_full_disk_takes_the_reserve_at_once() {
+    let machine = Machine::new(false);
+    let store = machine.open_store(AtRest::Unsealed, 1 << 20).expect("a fresh store opens");
+    flush(&store, 2, 50).expect("there is room");
+    assert!(store.records.recover_room().expect("looked at"), "a reserve is set aside");
+    machine.disk.set_capacity(Some(machine.disk.bytes() + (64 << 10)));
+    assert!(store.records.has_room());
+    flush(&store, 52, 100).expect("the reserve carries it");
+    assert!(!store.records.has_room());
+    assert!(machine.disk.content(Path::new("/store/reserve")).is_none());
+    // It is all in the database: what can wait does not find a write-ahead log that could not be copied.
+    assert_eq!(machine.disk.content(Path::new("/store/state.db-wal")).map(|wal| wal.len()), Some(0));
+}
+
+/// What can wait does not take the room that a flush needs: it would fill the write-ahead log, which nobody could copy then.
+#[test]
+fn nothing_is_given_back_while_the_write_ahead_log_finds_no_room() {
+    let machine = Machine::new(false);
+    let store = machine.open_store(AtRest::Unsealed, 0).expect("a fresh store opens");
+    flush(&store, 2, 100).expect("there is room");
+    let dead: Vec<_> = (2..102).map(|main| Revision { main, sub: 0 }).collect();
+    store.records.drop_revisions(&dead);
+    // Room for the write-ahead log, and none to copy it.
+    machine.disk.set_capacity(Some(machine.disk.bytes() + (450 << 10)));
+    flush(&store, 102, 100).expect("there is room in the write-ahead log");
+    let wal_bytes = || machine.disk.content(Path::new("/store/state.db-wal")).map_or(0, |wal| wal.len());
+    let before = wal_bytes();
+    assert!(before > 0, "it was not copied");
+    for _ in 0..3 {
+        let reclaimed = store.records.reclaim(1 << 20);
+        assert!(matches!(reclaimed, Err(StorageError::NoRoom { .. })), "{reclaimed:?}");
+        assert_eq!(wal_bytes(), before);
+    }
+    machine.disk.set_capacity(None);
+    while store.records.reclaim(1 << 20).expect("there is room").more {}
+    assert_eq!(wal_bytes(), 0);
 }

@@ -43,8 +43,7 @@ impl SqliteLog {
         }
         let appended = std::mem::take(&mut self.appended);
         if appended < QUIET_BYTES {
-            self.written = 0;
-            self.groups.database.checkpoint_if_room(true)?;
+            self.cut_wal()?;
         }
         Ok(false)
     }

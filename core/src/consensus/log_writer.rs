@@ -399,8 +399,10 @@ impl Shared {
     }
 
     fn submit_background(&self, background: Background) {
-        if let Err(refused) = self.push(background, |queue| &mut queue.background) {
-            (refused.done)(Err(closed()));
+        match self.push(background, |queue| &mut queue.background) {
+            // It may be waiting for room, which this may make.
+            Ok(()) => drop(self.work.notify_one()),
+            Err(refused) => (refused.done)(Err(closed())),
         }
     }
 

@@ -654,19 +654,13 @@ impl Maintenance {
             return Ok(());
         }
         let mut began = Instant::now();
-        loop {
-            match consensus.trim_log() {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                // It is tried again the next time.
-                Err(error) if error.is_no_room() => return Ok(()),
-                Err(error) => return Err(error),
-            }
+        while consensus.trim_log()? {
             if !self.rest(state, began.elapsed(), 0)? {
                 return Ok(());
             }
             began = Instant::now();
         }
+        Ok(())
     }
 
     /// One pass over the index. Returns whether it came to the end.

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use coffer_runtime::timeout_at;
 use event_listener::Event;
 use futures_channel::oneshot;
+use futures_util::future::{Either, select};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ClientWriteResult;
@@ -27,6 +28,7 @@ use openraft::{Raft, ReadPolicy};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::IntoFuture;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -96,10 +98,11 @@ impl Forwarder {
                     let proposed = timeout_at(deadline, self.propose_here(payload.clone())).await;
                     proposed.unwrap_or(Err(ProposeError::Unknown))
                 }
-                Some(Leader::Other(_, caller)) => {
+                Some(Leader::Other(leader, caller)) => {
                     let left = self.attempt.min(deadline.saturating_duration_since(Instant::now()));
                     // Whether it got there is open.
-                    caller.propose(payload.clone(), left).await.unwrap_or(Err(ProposeError::Unknown))
+                    let proposed = self.while_leads(leader, caller.propose(payload.clone(), left)).await;
+                    proposed.and_then(Result::ok).unwrap_or(Err(ProposeError::Unknown))
                 }
             };
             match outcome {
@@ -163,7 +166,8 @@ impl Forwarder {
                 }
                 Some(Leader::Other(leader, caller)) => {
                     let left = self.attempt.min(deadline.saturating_duration_since(Instant::now()));
-                    (caller.read_index(left).await.unwrap_or(Err(Error::NoLeader)), Some(leader))
+                    let asked = self.while_leads(leader, caller.read_index(left)).await;
+                    (asked.and_then(Result::ok).unwrap_or(Err(Error::NoLeader)), Some(leader))
                 }
             };
             match index {
@@ -194,9 +198,10 @@ impl Forwarder {
                 Some(Leader::This) => {
                     timeout_at(deadline, self.answer(question.clone())).await.unwrap_or_default()
                 }
-                Some(Leader::Other(_, caller)) => {
+                Some(Leader::Other(leader, caller)) => {
                     let left = self.attempt.min(deadline.saturating_duration_since(Instant::now()));
-                    caller.ask(question.clone(), left).await.unwrap_or_default()
+                    let asked = self.while_leads(leader, caller.ask(question.clone(), left)).await;
+                    asked.and_then(Result::ok).flatten()
                 }
             };
             if let Some(answer) = answer {
@@ -273,6 +278,21 @@ impl Forwarder {
             let _ = timeout_at(deadline.min(Instant::now() + RETRY_INTERVAL), changed).await;
             if Instant::now() >= deadline {
                 return Err(MemberError::NoLeader);
+            }
+        }
+    }
+
+    /// The answer of a leader; `None` as soon as this member knows that it leads no longer. Who waited for the answer of
+    /// one that died would lose the time until that times out.
+    async fn while_leads<T>(&self, leader: u64, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = pin!(answer);
+        loop {
+            let changed = self.changed.listen();
+            if self.raft.server_metrics().borrow_watched().current_leader != Some(leader) {
+                return None;
+            }
+            if let Either::Left((answer, _)) = select(answer.as_mut(), changed).await {
+                return Some(answer);
             }
         }
     }

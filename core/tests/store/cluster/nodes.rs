@@ -548,13 +548,8 @@ fn falsified(disk: &MemoryDisk) -> MemoryDisk {
     falsified
 }
 
-fn alarms(node: &Node) -> Vec<Alarm> {
-    block_on(node.alarm(AlarmRequest { action: AlarmAction::Get, member: 0, kind: None })).unwrap().alarms
-}
-
-#[test]
-fn a_member_whose_state_differs_is_found_and_serves_nobody() {
-    let mut nodes = Nodes::found(3);
+/// Has one follower's state differ from the others', where `k` is `truth`. Returns the leader and that follower.
+fn differing(nodes: &mut Nodes) -> (u64, u64) {
     let leader = nodes.leader();
     put(nodes.at(leader), "k", "truth");
     nodes.settle();
@@ -563,6 +558,17 @@ fn a_member_whose_state_differs_is_found_and_serves_nobody() {
     let member = nodes.members.get_mut(&odd).unwrap();
     member.disk = falsified(&member.disk);
     nodes.start(odd, Founding::Join);
+    (leader, odd)
+}
+
+fn alarms(node: &Node) -> Vec<Alarm> {
+    block_on(node.alarm(AlarmRequest { action: AlarmAction::Get, member: 0, kind: None })).unwrap().alarms
+}
+
+#[test]
+fn a_member_whose_state_differs_is_found_and_serves_nobody() {
+    let mut nodes = Nodes::found(3);
+    let (leader, odd) = differing(&mut nodes);
     let mut watched = watch(nodes.at(odd), 0);
     put(nodes.at(leader), "more", "x");
     let raised = [Alarm { member: odd, kind: AlarmKind::Corrupt }];
@@ -613,14 +619,7 @@ fn a_member_whose_state_differs_is_found_and_serves_nobody() {
 #[test]
 fn where_nobody_knows_whose_state_is_right_nothing_is_changed() {
     let mut nodes = Nodes::found(2);
-    let leader = nodes.leader();
-    put(nodes.at(leader), "k", "truth");
-    nodes.settle();
-    let odd = nodes.others(leader)[0];
-    nodes.stop(odd);
-    let member = nodes.members.get_mut(&odd).unwrap();
-    member.disk = falsified(&member.disk);
-    nodes.start(odd, Founding::Join);
+    differing(&mut nodes);
     let raised = [Alarm { member: 0, kind: AlarmKind::Corrupt }];
     for id in 1..=2 {
         eventually("the alarm is raised", || nodes.at(id).alarms() == raised);

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use coffer_backends::{Backend, seal};
 use coffer_core::consensus::{Founding, MemberChange, MemberError};
 use coffer_core::node::{Node, NodeConfig};
-use coffer_core::{Error, MemberInfo};
+use coffer_core::{Error, Member, MemberInfo};
 use coffer_rpc::peer::{Identity, PeerConfig, PeerNetwork, Roster, ask_roster};
 use coffer_runtime::net::{Address, Listener};
 use std::collections::BTreeSet;
@@ -126,7 +126,7 @@ fn open(dir: &Path, options: &Options, peering: &Peering) -> Result<(OpenStore, 
     let is_new = Backend::of(dir).ok().flatten().is_none();
     let found = match (is_new, peering.joins) {
         (true, true) => Some(find_own(&peering.cluster)?),
-        (true, false) => find_founded(&peering.cluster)?,
+        (true, false) => find_founded(ask_others(&peering.cluster, ASK_PATIENCE), peering.cluster.own())?,
         (false, _) => None,
     };
     let joins = peering.joins || found.is_some();
@@ -224,19 +224,28 @@ fn decode(description: &Bytes) -> Result<MemberInfo, Error> {
 /// A cluster is founded once. A member whose store was lost must not found it again: it would vote a second time, and what
 /// was acknowledged with its first vote might be lost. `None` for one that is to found it; else the member that was added,
 /// or replaced, with its peer URLs.
-fn find_founded(cluster: &NewCluster) -> Result<Option<coffer_backends::Founding>, Error> {
-    let Some(roster) = ask_others(cluster, ASK_PATIENCE).next() else { return Ok(None) };
-    let own = cluster.own();
-    if let Some(description) = roster.members.get(&own.id) {
-        return check_not_started(own.id, &decode(description)?).map(|()| None);
+fn find_founded(
+    rosters: impl Iterator<Item = Roster>,
+    own: &Member,
+) -> Result<Option<coffer_backends::Founding>, Error> {
+    let mut is_gone = false;
+    for roster in rosters {
+        if let Some(description) = roster.members.get(&own.id) {
+            check_not_started(own.id, &decode(description)?)?;
+        } else if let Some(found) = place_in(&roster, &own.info.peer_urls)? {
+            return Ok(Some(found));
+        } else {
+            // A founder is known to all, until it is removed; whoever still knows it lags.
+            is_gone = true;
+        }
     }
-    let found = place_in(&roster, &own.info.peer_urls)?.ok_or_else(|| {
-        Error::Open(format!(
+    match is_gone {
+        false => Ok(None),
+        true => Err(Error::Open(format!(
             "the cluster has been founded, and member {:x} does not belong to it (any more): add it anew",
             own.id
-        ))
-    });
-    found.map(Some)
+        ))),
+    }
 }
 
 /// A member that has told the cluster where clients reach it has had a store.
@@ -369,6 +378,36 @@ mod tests {
             ("http://", None),
         ] {
             assert_eq!(address(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_lost_store_founds_no_cluster_twice_whoever_is_asked_first() {
+        let info = |clients: &[&str]| MemberInfo {
+            peer_urls: vec!["http://a:1".into()],
+            client_urls: clients.iter().map(|url| String::from(*url)).collect(),
+            ..MemberInfo::default()
+        };
+        let roster = |members: &[(u64, MemberInfo)]| Roster {
+            cluster: 7,
+            members: members.iter().map(|(id, info)| (*id, info.encode())).collect(),
+        };
+        let own = Member { id: 1, info: info(&[]) };
+        let found = |rosters: &[&Roster]| find_founded(rosters.iter().map(|roster| (*roster).clone()), &own);
+        let replaced = Ok(Some(coffer_backends::Founding { cluster_id: 7, member_id: 2, boot: 0 }));
+
+        let founds = roster(&[(1, info(&[]))]);
+        assert_eq!(found(&[]), Ok(None));
+        assert_eq!(found(&[&founds, &founds]), Ok(None));
+        // What is true of the newest roster counts, and another may lag.
+        let has_run = roster(&[(1, info(&["http://a:2"]))]);
+        let removed = roster(&[(3, MemberInfo::default())]);
+        let added = roster(&[(2, info(&[])), (3, MemberInfo::default())]);
+        for newest in [[&has_run, &founds], [&founds, &has_run], [&removed, &founds], [&founds, &removed]] {
+            assert!(matches!(found(&newest), Err(Error::Open(_))), "{newest:?}");
+        }
+        for newest in [[&added, &founds], [&founds, &added], [&removed, &added]] {
+            assert_eq!(found(&newest), replaced, "{newest:?}");
         }
     }
 

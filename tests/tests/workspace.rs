@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates for tests and measurements may depend on everything.
-const OUTSIDE: &[&str] = &["coffer-tests", "coffer-bench"];
+const OUTSIDE: &[&str] = &["coffer-tests", "coffer-simulation", "coffer-bench"];
 
 /// Dependencies that only these crates may name.
 const CONFINED: &[(&str, &[&str])] = &[

@@ -113,6 +113,7 @@ impl Settings {
         };
         let surface = ServerConfig {
             has_peers: peering.is_some(),
+            learners_max: given.number("max-learners", u64::MAX),
             ..surface(given, &name, &limits, advertise_client_urls, advertise_peer_urls)
         };
         let plan = Plan {

@@ -171,7 +171,7 @@ static SECURITY: [Flag; 27] = [
     flag(Security, 5, "tls-min-version", Text, "TLS1.2", Idle, "TLS is not there yet"),
     flag(Security, 5, "tls-max-version", Text, "", Idle, "TLS is not there yet"),
     flag(Security, 6, "peer-skip-client-san-verification", Bool, "false", Idle, "TLS is not there yet"),
-    flag(Security, 6, "max-learners", Int64, "1", Idle, FIXED),
+    flag(Security, 6, "max-learners", Int64, "1", Used, "how many learners there may be at once"),
 ];
 
 #[rustfmt::skip]

@@ -20,6 +20,9 @@ impl Cluster for Front {
         let MemberAddRequest { peer_ur_ls: urls, is_learner } = request.into_inner();
         check_peer_urls(&urls)?;
         self.check_unused(&urls, None)?;
+        if is_learner {
+            self.check_learners()?;
+        }
         let own = self.info_of(self.node.header().member_id)?;
         if own.peer_urls.is_empty() || !self.config.has_peers {
             return Err(Status::failed_precondition(
@@ -136,6 +139,16 @@ impl Front {
             .any(|(member, _)| urls.iter().any(|url| member.info.peer_urls.iter().any(|it| it == url.trim())))
         {
             true => Err(Status::failed_precondition("etcdserver: Peer URLs already exists")),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses another learner if there are as many as there may be.
+    fn check_learners(&self) -> Result<(), Status> {
+        let members = self.members()?;
+        let learners = members.iter().filter(|(member, votes)| !votes && !member.info.wants_vote).count();
+        match learners as u64 >= self.config.learners_max {
+            true => Err(Status::failed_precondition("etcdserver: too many learner members in cluster")),
             false => Ok(()),
         }
     }

@@ -34,6 +34,8 @@ pub struct ServerConfig {
     pub advertise_peer_urls: Vec<String>,
     /// Whether this member listens to others, so that members can be added.
     pub has_peers: bool,
+    /// Learners that etcd's API lets a cluster have at once. One that waits for its vote is none.
+    pub learners_max: u64,
     /// Whether the JSON gateway under `/v3/` is served.
     pub gateway: bool,
     /// More URLs to listen on, for plain HTTP and its JSON gateway only. If there is one, the others serve gRPC only.
@@ -73,6 +75,7 @@ impl Default for ServerConfig {
             advertise_client_urls: Vec::new(),
             advertise_peer_urls: Vec::new(),
             has_peers: false,
+            learners_max: 1,
             gateway: true,
             listen_http_urls: Vec::new(),
             listen_metrics_urls: Vec::new(),

@@ -157,7 +157,10 @@ impl LogLevel {
         match self {
             Self::Error => "error,openraft::raft::api::management=off",
             Self::Warn => "warn,openraft=error,openraft::raft::api::management=off",
-            Self::Info => "info,openraft=warn,openraft::raft::api::management=off",
+            // That a member is away is told by its connection, and not again with each heartbeat that it misses.
+            Self::Info => {
+                "info,openraft=warn,openraft::core::heartbeat=error,openraft::raft::api::management=off"
+            }
             Self::Debug => "debug,openraft=info,async_io=info,polling=info",
             Self::Trace => "trace",
         }

@@ -73,7 +73,7 @@ story('maintenance answers', async (_, store, client) => {
   const status = await client.maintenance.status();
   assert.match(status.version, /^\d+\.\d+\.\d+$/);
   const { members } = await client.cluster.memberList({});
-  assert.equal(members.length, 1);
-  assert.equal(members[0].ID, status.leader);
+  assert.equal(members.length, Number(process.env.MEMBERS ?? 1));
+  assert.ok(members.some((member) => member.ID === status.leader));
   assert.deepEqual((await client.maintenance.alarm({ action: 0 })).alarms, []);
 });

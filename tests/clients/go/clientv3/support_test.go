@@ -4,6 +4,7 @@ package clientv3_test
 import (
 	"context"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,6 +22,15 @@ func endpoint(t testing.TB) string {
 		t.Fatal("ENDPOINT is not set; tests/clients/run sets it")
 	}
 	return endpoint
+}
+
+// How many members the cluster has; one unless tests/clients/run says otherwise.
+func members() int {
+	count, err := strconv.Atoi(os.Getenv("MEMBERS"))
+	if err != nil {
+		return 1
+	}
+	return count
 }
 
 func config(t testing.TB) clientv3.Config {

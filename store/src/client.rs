@@ -338,6 +338,11 @@ impl Client {
             self.inner.shutdown();
         }
     }
+
+    /// As [`close`](Self::close), on this thread, which it blocks.
+    pub fn shutdown(&self) {
+        self.inner.shutdown();
+    }
 }
 
 impl Inner {

@@ -114,7 +114,7 @@ pub use coffer_core::node::restore::{Audit, Restored};
 pub use coffer_core::request;
 pub use coffer_core::storage::{Finding, Findings, LogId};
 pub use coffer_core::{Error, ErrorGroup, KeyRange, KeyValue, LeaseId, Member, MemberInfo};
-pub use coffer_runtime::{Executor, Task, TaskError, block_on, park_on};
+pub use coffer_runtime::{Executor, Sleep, Task, TaskError, block_on, park_on, sleep_until, unblock};
 
 /// Opens the store at `uri` with default [`Options`].
 ///

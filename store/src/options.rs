@@ -71,6 +71,11 @@ impl Options {
         self
     }
 
+    /// What [`seal`](Self::seal) was told.
+    pub fn seal_said(&self) -> Option<&Seal> {
+        self.seal.as_ref()
+    }
+
     /// Remote stores: how long one request may take, connecting included. Default: 5 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

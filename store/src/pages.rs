@@ -39,6 +39,13 @@ impl Pages {
         Self { client, request, left, page_keys: FIRST_KEYS, stream: None, finished: false }
     }
 
+    /// As [`new`](Self::new), for a request that somebody else put together.
+    fn checked(client: Client, request: RangeRequest) -> Result<Self, Error> {
+        let pages = Self::new(client, request);
+        pages.check()?;
+        Ok(pages)
+    }
+
     /// The revision that all pages show: 0 until the first page was read, if none was asked for.
     pub fn revision(&self) -> i64 {
         self.request.revision.max(0)
@@ -120,6 +127,16 @@ impl Pages {
             let fitting = (TARGET_BYTES * keys / bytes).max(1);
             self.page_keys = fitting.min(self.page_keys * 4).min(KEYS_MAX);
         }
+    }
+}
+
+impl Client {
+    /// Reads a range piece by piece, as the request says: see [`Range::pages`](crate::Range::pages). Nothing is read yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a range that has no pages.
+    pub fn pages(&self, request: RangeRequest) -> Result<Pages, Error> {
+        Pages::checked(self.clone(), request)
     }
 }
 

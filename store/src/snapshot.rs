@@ -111,6 +111,15 @@ impl SnapshotInput {
         self.reader.leases().len()
     }
 
+    /// Reads what is left of it: a file that ends well is whole. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is damaged or was cut; it cannot be read.
+    pub fn check(&mut self) -> Result<(), Error> {
+        while self.next()?.is_some() {}
+        Ok(())
+    }
+
     /// How many records were read so far.
     pub fn records(&self) -> u64 {
         self.records

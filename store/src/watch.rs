@@ -63,6 +63,7 @@ impl WatchBuilder {
     /// # Errors
     /// [`Error::Compacted`] if the first revision is no longer readable, [`Error::EmptyWatchRange`].
     pub async fn start(self) -> Result<Watch, Error> {
+        let next_revision = self.request.start_revision;
         let (source, on_close) = match self.client.place() {
             Place::Embedded(node) => {
                 let mut stream = node.get()?.watch();
@@ -75,8 +76,13 @@ impl WatchBuilder {
                 (Source::Remote(stream), client.on_close())
             }
         };
-        let mut watch =
-            Watch { source: Some(source), on_close, ready: VecDeque::new(), _client: self.client };
+        let mut watch = Watch {
+            source: Some(source),
+            on_close,
+            ready: VecDeque::new(),
+            next_revision,
+            _client: self.client,
+        };
         watch.created().await?;
         Ok(watch)
     }
@@ -91,6 +97,8 @@ pub struct Watch {
     on_close: async_channel::Receiver<()>,
     /// Received and not yet taken.
     ready: VecDeque<WatchResponse>,
+    /// The first revision of which not everything was taken.
+    next_revision: i64,
     /// Keeps the store open for as long as it is watched.
     _client: Client,
 }
@@ -154,11 +162,13 @@ impl Watch {
             match response.kind {
                 WatchKind::Created => {}
                 WatchKind::Events { events, fragment } => {
+                    self.delivered(if fragment { response.revision - 1 } else { response.revision });
                     let events = events.iter().map(Event::from).collect();
                     return Some(Ok(Update { revision: response.revision, events, fragment }));
                 }
                 WatchKind::Progress => {
                     let (revision, events) = (response.revision, Vec::new());
+                    self.delivered(revision);
                     return Some(Ok(Update { revision, events, fragment: false }));
                 }
                 WatchKind::Canceled { reason, .. } => {
@@ -167,6 +177,16 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// The revision that another watch [begins](WatchBuilder::from_revision) with to go on where this one is. Also after its
+    /// end.
+    pub fn next_revision(&self) -> i64 {
+        self.next_revision
+    }
+
+    fn delivered(&mut self, revision: i64) {
+        self.next_revision = self.next_revision.max(revision.saturating_add(1));
     }
 
     /// Asks for an empty [`Update`] as soon as everything that has happened is delivered.
@@ -186,7 +206,12 @@ impl Watch {
     /// Waits for the confirmation that the watch exists.
     async fn created(&mut self) -> Result<(), Error> {
         match self.response().await {
-            Some(WatchResponse { kind: WatchKind::Created, .. }) => Ok(()),
+            Some(WatchResponse { kind: WatchKind::Created, revision, .. }) => {
+                if self.next_revision <= 0 {
+                    self.delivered(revision);
+                }
+                Ok(())
+            }
             Some(WatchResponse { kind: WatchKind::Canceled { reason, .. }, .. }) => Err(reason),
             Some(other) => {
                 self.ready.push_front(other);

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("coffer-rpc", &["coffer-core", "coffer-runtime"]),
     ("coffer-etcd", &["coffer-core", "coffer-runtime"]),
     ("coffer", &["coffer-rpc", "coffer-backends", "coffer-core", "coffer-runtime"]),
+    ("coffer-ffi", &["coffer"]),
     ("coffer-cli", &["coffer", "coffer-rpc", "coffer-etcd", "coffer-core", "coffer-runtime"]),
 ];
 
@@ -47,6 +48,9 @@ const LICENCES: &[&str] = &[
     "Unlicense",
     "Zlib",
 ];
+
+/// Tools of tests, which nothing is linked with.
+const TOOLS: &[&str] = &["cbindgen"];
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -102,9 +106,20 @@ fn confined_crates_are_named_where_they_belong() {
 }
 
 #[test]
-fn every_dependency_has_a_licence_that_fits() {
+fn tools_of_tests_are_linked_into_nothing() {
     let metadata = metadata();
     for package in &metadata.packages {
+        for dependency in normal_dependencies(package) {
+            assert!(!TOOLS.contains(&dependency), "{} depends on {dependency}", package.name);
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_a_licence_that_fits() {
+    let metadata = metadata();
+    let linked = metadata.packages.iter().filter(|package| !TOOLS.contains(&package.name.as_str()));
+    for package in linked {
         let licence = package.license.as_deref().unwrap_or_default();
         assert!(allows(licence), "{} {} has the licence {licence:?}", package.name, package.version);
     }

@@ -30,6 +30,7 @@
 
 mod applier;
 mod barrier;
+mod contact;
 mod counts;
 mod forwarder;
 mod health;
@@ -64,6 +65,7 @@ use applier::Applier;
 use barrier::SharedBarrier;
 use bytes::Bytes;
 use coffer_runtime::Executor;
+use contact::Contact;
 use counts::Counts;
 use event_listener::Event;
 use forwarder::Forwarder;
@@ -81,7 +83,7 @@ use parking_lot::Mutex;
 use peers::{NoPeers, Peers};
 use snapshots::{NoStaging, Snapshot, Staged, Staging};
 use state_machine::{Flushed, StateMachine};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::IntoFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -285,6 +287,7 @@ pub struct Consensus {
     under_way: Arc<UnderWay>,
     forwarder: Arc<Forwarder>,
     barrier: Arc<SharedBarrier>,
+    contact: Arc<Contact>,
     staging: Arc<dyn Staging>,
 }
 
@@ -355,6 +358,8 @@ impl Consensus {
         let raft = executor.block_on(raft).map_err(|fatal| failed(fatal.to_string()))?;
         running.store(true, Ordering::Release);
 
+        // Before that no other member stands for election.
+        let silence_max = config.election_timeout * 13 / 10;
         let under_way = UnderWay::new(config.proposals_max, config.proposal_bytes_max);
         let forwarder = Forwarder {
             raft: raft.clone(),
@@ -380,6 +385,7 @@ impl Consensus {
             under_way: Arc::new(under_way),
             forwarder: Arc::new(forwarder),
             barrier: Arc::default(),
+            contact: Arc::new(Contact::new(silence_max)),
             staging,
         };
         consensus.follow_raft();
@@ -503,6 +509,17 @@ impl Consensus {
         self.forwarder.membership()
     }
 
+    /// The newest membership that is known to be committed: its index, and who belongs. `None` if there is none, or consensus
+    /// has stopped.
+    pub async fn committed_membership(&self) -> Option<(u64, BTreeSet<u64>)> {
+        let raft = self.raft.clone();
+        let look =
+            async move { raft.with_raft_state(|state| state.membership_state.committed().clone()).await };
+        let committed = self.on_raft(look).await.ok()?.ok()?;
+        let index = committed.log_id().as_ref()?.index;
+        Some((index, committed.membership().nodes().map(|(id, _)| *id).collect()))
+    }
+
     /// Changes the membership, through the leader if that is another member. Ends when it is applied there, and here too
     /// unless this member lags.
     ///
@@ -549,12 +566,22 @@ impl Consensus {
         metrics.current_leader == Some(self.leadership.node_id()) && metrics.vote.leader_id.term == term
     }
 
-    /// The leader that this member knows of.
+    /// The leader that this member knows of: one that was heard within an election timeout, and if that is this member, one
+    /// that a quorum answered within it.
     pub fn leader(&self) -> Option<u64> {
-        if self.leadership.leads().is_some() {
-            return Some(self.leadership.node_id());
+        let own = self.leadership.node_id();
+        if self.leadership.reads_at_once() {
+            return Some(own);
         }
-        self.raft.server_metrics().borrow_watched().current_leader
+        let leader = self.raft.server_metrics().borrow_watched().current_leader?;
+        let is_heard = if leader == own { self.is_followed() } else { self.contact.is_fresh() };
+        is_heard.then_some(leader)
+    }
+
+    /// Whether a quorum answered this leader just now.
+    fn is_followed(&self) -> bool {
+        let acked = self.raft.data_metrics().borrow_watched().last_quorum_acked;
+        acked.is_some_and(|acked| self.contact.covers(acked.into_inner()))
     }
 
     /// Whether this member has no vote.
@@ -565,11 +592,7 @@ impl Consensus {
 
     /// Where things stand.
     pub fn status(&self) -> ConsensusStatus {
-        let (leader, state) = {
-            let metrics = self.raft.server_metrics();
-            let metrics = metrics.borrow_watched();
-            (metrics.current_leader, metrics.state)
-        };
+        let leader = self.leader();
         // In this order nothing is reported ahead of what it must not be ahead of.
         let applied = self.applier.applied();
         let durable = self.log.durable();
@@ -579,7 +602,7 @@ impl Consensus {
             term: log.hard_state.term,
             leader,
             is_leader: self.leadership.leads().is_some(),
-            is_learner: state == ServerState::Learner,
+            is_learner: self.is_learner(),
             sole_voter: self.leadership.is_sole_voter(),
             last: log.last,
             log_durable: durable,

@@ -55,7 +55,7 @@ impl Consensus {
     ) -> BoxStream<'static, Result<AppendResponse, Error>> {
         let (sender, answers) = async_channel::bounded(ANSWERS_MAX);
         let raft = self.raft.clone();
-        let health = self.health.clone();
+        let (health, contact) = (self.health.clone(), self.contact.clone());
         // On the raft thread, because openraft spawns.
         self.executor.spawn(async move {
             let malformed = Arc::new(parking_lot::Mutex::new(None));
@@ -68,6 +68,9 @@ impl Consensus {
             };
             let mut appended = std::pin::pin!(raft.stream_append(requests));
             while let Some(outcome) = appended.next().await {
+                if matches!(outcome, Ok(Ok(_) | Err(StreamAppendError::Conflict(_)))) {
+                    contact.hear();
+                }
                 let answer = match outcome {
                     Ok(Ok(matched)) => Ok(AppendResponse::Matched(matched.as_ref().map(to_log_id))),
                     Ok(Err(StreamAppendError::Conflict(at))) => Ok(AppendResponse::Conflict(to_log_id(&at))),

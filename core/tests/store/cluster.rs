@@ -346,6 +346,23 @@ fn an_isolated_leader_serves_no_linearizable_read() {
     assert_eq!(cluster.payloads(old), ["v1", "v2"]);
 }
 
+/// As a member does that a client asked for a leader: there is none where no quorum is.
+#[test]
+fn who_leads_is_known_as_long_as_the_leader_is_heard() {
+    let cluster = Cluster::found(3);
+    let leader = cluster.leader();
+    let all_say =
+        |leader| eventually("all say so", || cluster.running().all(|(_, it)| it.leader() == leader));
+    // Heartbeats alone keep it known, at its followers and at itself.
+    std::thread::sleep(ELECTION_TIMEOUT * 2);
+    all_say(Some(leader));
+    (1..=3).for_each(|id| cluster.net.isolate(id));
+    all_say(None);
+    assert!(cluster.running().all(|(_, it)| it.status().leader.is_none()));
+    cluster.net.heal();
+    all_say(Some(cluster.leader()));
+}
+
 /// A log that holds `ids` after the entry that founds the cluster of members 1, 2 and 3.
 fn log_with(disk: &MemoryDisk, term: u64, ids: &[LogId]) -> Box<dyn Log> {
     let (mut log, _) = disk.open().unwrap();

@@ -3,6 +3,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -162,6 +164,10 @@ func TestAClusterOutlivesItsLeaderAndThenItsQuorum(t *testing.T) {
 	if created := <-patient; !created.Created {
 		t.Fatalf("no watch: %v", created.Err())
 	}
+	needy := alone.Watch(clientv3.WithRequireLeader(ctx), "counted/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	if created := <-needy; !created.Created {
+		t.Fatalf("no watch: %v", created.Err())
+	}
 	kill(t, all[second])
 	if held, err := alone.Get(ctx, "counted/00", clientv3.WithSerializable()); err != nil || held.Count != 1 {
 		t.Fatalf("a serializable read: %v", err)
@@ -173,6 +179,18 @@ func TestAClusterOutlivesItsLeaderAndThenItsQuorum(t *testing.T) {
 	}
 	if _, err := alone.Put(short, "never", "x"); err == nil {
 		t.Fatal("a write was acknowledged without a quorum")
+	}
+	// Who asked for a leader is told that there is none; who did not, waits on.
+	select {
+	case answer := <-needy:
+		if !errors.Is(answer.Err(), rpctypes.ErrNoLeader) {
+			t.Fatalf("a watch that requires a leader got %v", answer.Err())
+		}
+	case <-time.After(patience):
+		t.Fatal("a watch that requires a leader goes on without one")
+	}
+	if answer := <-alone.Watch(clientv3.WithRequireLeader(ctx), "counted/"); !errors.Is(answer.Err(), rpctypes.ErrNoLeader) {
+		t.Fatalf("a new watch that requires a leader got %v", answer.Err())
 	}
 	select {
 	case answer := <-patient:

@@ -33,6 +33,9 @@ struct Hello {
   lane @5 :Lane;
   pinger @6 :Pinger;
   # With it the answering side can tell a living process from one that is gone.
+  membership @7 :UInt64;
+  # One more than the index of the newest committed membership that names the speaker; 0 if it knows of none. One that is
+  # committed later and does not name it has removed it.
 }
 
 interface Pinger {

@@ -111,16 +111,27 @@ impl SnapshotWriter for Writing {
 struct Member {
     network: PeerNetwork,
     consensus: Arc<Consensus>,
+    disk: MemoryDisk,
     journal: Journal,
 }
 
 impl Member {
     fn start(id: Identity, listener: Option<Listener>, founding: Founding) -> Self {
+        Self::start_on(MemoryDisk::new(), Journal::default(), id, listener, founding)
+    }
+
+    /// Starts one with what it had.
+    fn start_on(
+        disk: MemoryDisk,
+        journal: Journal,
+        id: Identity,
+        listener: Option<Listener>,
+        founding: Founding,
+    ) -> Self {
         let addresses =
             Arc::new(|text: &Bytes| vec![Address::Tcp(String::from_utf8(text.to_vec()).unwrap())]);
         let network = PeerNetwork::start(PeerConfig::new(id, addresses)).unwrap();
-        let (log, _) = MemoryDisk::new().open().unwrap();
-        let journal = Journal::default();
+        let (log, _) = disk.open().unwrap();
         let config = ConsensusConfig {
             node_id: id.member,
             heartbeat_interval: Duration::from_millis(50),
@@ -132,7 +143,7 @@ impl Member {
         let consensus =
             Arc::new(Consensus::start_among(config, Box::new(log), machine, network.peers()).unwrap());
         network.serve(consensus.clone(), listener.into_iter().collect());
-        Self { network, consensus, journal }
+        Self { network, consensus, disk, journal }
     }
 
     fn stop(&self) {
@@ -219,6 +230,27 @@ fn a_dead_member_delays_nobody_and_a_late_one_gets_a_snapshot() {
     block_on(consensus.change(MemberChange::Remove { member: dead })).unwrap();
     propose(&late.consensus, "by the late one");
     late.stop();
+    members.values().for_each(Member::stop);
+}
+
+/// Nobody has told the others' networks that it was removed: they know it from the log, as after a restart of all.
+#[test]
+fn a_member_that_was_removed_while_it_was_down_is_told_so() {
+    let mut members = found(3);
+    let first = leader(&members);
+    let away = (1..=3).find(|id| *id != first).unwrap();
+    propose(&members[&first].consensus, "x");
+    let founding = || members[&away].journal.0.lock().membership.is_some();
+    eventually("it knows the members", founding);
+    let gone = members.remove(&away).unwrap();
+    gone.stop();
+    block_on(members[&first].consensus.change(MemberChange::Remove { member: away })).unwrap();
+    let Member { disk, journal, .. } = gone;
+    let back = Identity { boot: 7, ..identity(away) };
+    let back = Member::start_on(disk, journal, back, Some(listen().0), Founding::Join);
+    eventually("it hears of it", || back.network.was_removed());
+    assert!(members.values().all(|member| !member.network.was_removed()));
+    back.stop();
     members.values().for_each(Member::stop);
 }
 

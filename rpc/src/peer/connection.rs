@@ -119,6 +119,7 @@ async fn open_at(
     address: &Address,
 ) -> Result<Rc<Connection>, String> {
     let config = &thread.config;
+    let named_by = thread.service.named_by().await;
     let stream = Stream::connect(address).await.map_err(|error| error.to_string())?;
     let link = Link::new(config.limits(), thread.ticker.clone(), thread.budget.clone());
     // Whoever gives up half-way closes the connection with this.
@@ -136,6 +137,7 @@ async fn open_at(
     to.set_to(member);
     to.set_lane(lane);
     to.set_pinger(capnp_rpc::new_client(Pinger));
+    to.set_membership(named_by.map_or(0, |index| index + 1));
     let broken = |error: capnp::Error| error.to_string();
     let answer = hello.send().promise.await.map_err(broken)?;
     let answer = answer.get().map_err(broken)?;

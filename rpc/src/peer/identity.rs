@@ -3,10 +3,11 @@
 //! # Invariants
 //! - Messages of another cluster, of a removed member or of a second living process with a member's id never reach
 //!   consensus.
-//! - A member that is not known is let in: it may have been added by an entry that this one has not seen yet.
+//! - A member that is not known is let in, because it may have been added by an entry that this one has not seen yet; unless
+//!   it was named by a membership that is older than one here without it: then it was removed. Ids are never used again.
 
 use crate::schema::peer_capnp::{hello, refusal};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use thiserror::Error;
 
 /// Grows when the meaning of something on the wire changes.
@@ -80,6 +81,8 @@ pub(super) struct Hello {
     pub(super) protocol: u32,
     pub(super) from: Identity,
     pub(super) to: u64,
+    /// One more than the index of the newest committed membership that names the speaker; 0 if it knows of none.
+    pub(super) membership: u64,
 }
 
 impl Hello {
@@ -88,6 +91,7 @@ impl Hello {
             protocol: from.get_protocol(),
             from: Identity { cluster: from.get_cluster_id(), member: from.get_from(), boot: from.get_boot() },
             to: from.get_to(),
+            membership: from.get_membership(),
         }
     }
 
@@ -110,6 +114,13 @@ impl Hello {
         }
         Ok(())
     }
+
+    /// Whether the committed membership at an index, with these members, has removed the speaker.
+    pub(super) fn check_membership(&self, index: u64, members: &BTreeSet<u64>) -> Result<(), Refusal> {
+        let member = self.from.member;
+        let is_removed = self.membership > 0 && index >= self.membership && !members.contains(&member);
+        if is_removed { Err(Refusal::Removed(member)) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +131,7 @@ mod tests {
     fn strangers_are_refused() {
         let own = Identity { cluster: 7, member: 1, boot: 100 };
         let from = Identity { cluster: 7, member: 2, boot: 200 };
-        let sound = Hello { protocol: PROTOCOL, from, to: 1 };
+        let sound = Hello { protocol: PROTOCOL, from, to: 1, membership: 0 };
         let removed = HashSet::from([9]);
         assert_eq!(sound.check(&own, &removed), Ok(()));
         let check = |hello: Hello| hello.check(&own, &removed).unwrap_err();
@@ -130,5 +141,18 @@ mod tests {
         assert_eq!(check(Hello { to: 3, ..sound }), Refusal::OtherMember { wanted: 3, found: 1 });
         assert_eq!(check(Hello { from: Identity { member: 9, ..from }, ..sound }), Refusal::Removed(9));
         assert_eq!(check(Hello { from: Identity { member: 1, ..from }, ..sound }), Refusal::Twin(1));
+    }
+
+    #[test]
+    fn a_later_membership_without_a_member_has_removed_it() {
+        let from = Identity { cluster: 7, member: 2, boot: 200 };
+        let knows = |membership| Hello { protocol: PROTOCOL, from, to: 1, membership };
+        let (with, without) = (BTreeSet::from([1, 2]), BTreeSet::from([1]));
+        // It knows the one at index 4.
+        assert_eq!(knows(5).check_membership(5, &without), Err(Refusal::Removed(2)));
+        assert_eq!(knows(5).check_membership(5, &with), Ok(()));
+        // Added by what this side does not know yet, or by nothing that either side knows.
+        assert_eq!(knows(5).check_membership(3, &without), Ok(()));
+        assert_eq!(knows(0).check_membership(5, &without), Ok(()));
     }
 }

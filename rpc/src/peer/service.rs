@@ -105,7 +105,18 @@ impl Service {
             }
             other.link.fail(Fault::Idle);
         }
-        self.consensus.borrow().clone().ok_or(Refusal::Stopped(own.member))
+        let consensus = self.consensus.borrow().clone().ok_or(Refusal::Stopped(own.member))?;
+        if let Some((index, members)) = consensus.committed_membership().await {
+            hello.check_membership(index, &members)?;
+        }
+        Ok(consensus)
+    }
+
+    /// Index of the newest committed membership, if it names this member.
+    pub(super) async fn named_by(&self) -> Option<u64> {
+        let consensus = self.consensus.borrow().clone()?;
+        let (index, members) = consensus.committed_membership().await?;
+        members.contains(&self.config.identity.member).then_some(index)
     }
 }
 

@@ -22,7 +22,7 @@ struct Roster {
 
 struct Hello {
   protocol @0 :UInt32;
-  # 1. Grows when the meaning of something changes; a newer one is refused.
+  # The newest version that the speaker knows. Grows when the meaning of something changes.
   clusterId @1 :UInt64;
   from @2 :UInt64;
   # The member that speaks.
@@ -36,6 +36,8 @@ struct Hello {
   membership @7 :UInt64;
   # One more than the index of the newest committed membership that names the speaker; 0 if it knows of none. One that is
   # committed later and does not name it has removed it.
+  protocolMin @8 :UInt32;
+  # The oldest version that it still speaks; 0 is 1. Both sides use the newest that both know; without one it is refused.
 }
 
 interface Pinger {
@@ -52,6 +54,8 @@ enum Lane {
 struct HelloAnswer {
   boot @0 :UInt64;
   # Of the answering process.
+  protocol @3 :UInt32;
+  # The version that is used from here on; 0 is 1.
   union {
     peer @1 :Peer;
     refused @2 :Refusal;

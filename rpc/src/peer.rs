@@ -22,7 +22,7 @@ mod roster;
 mod service;
 mod window;
 
-pub use identity::{Identity, Refusal};
+pub use identity::{Identity, Protocols, Refusal};
 pub use roster::{Roster, ask_roster};
 
 use crate::net::{Budget, Limits};
@@ -53,6 +53,8 @@ pub type Addresses = Arc<dyn Fn(&Bytes) -> Vec<Address> + Send + Sync>;
 pub struct PeerConfig {
     /// Who this member is.
     pub identity: Identity,
+    /// The versions of the protocol that it speaks.
+    pub protocols: Protocols,
     /// Finds members.
     pub addresses: Addresses,
     /// How long connecting and the hello may take.
@@ -74,6 +76,7 @@ impl PeerConfig {
     pub fn new(identity: Identity, addresses: Addresses) -> Self {
         Self {
             identity,
+            protocols: identity::PROTOCOLS,
             addresses,
             connect_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(5),

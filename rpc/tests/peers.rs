@@ -5,7 +5,7 @@ use bytes::Bytes;
 use coffer_core::consensus::snapshots::{Snapshot, SnapshotReader, SnapshotWriter, Staged, Staging};
 use coffer_core::consensus::{Consensus, ConsensusConfig, Founding, Machine, MemberChange};
 use coffer_core::storage::{EntryKind, LogEntry, LogId, MemoryDisk, StorageError};
-use coffer_rpc::peer::{Identity, PeerConfig, PeerNetwork};
+use coffer_rpc::peer::{Identity, PeerConfig, PeerNetwork, Protocols};
 use coffer_runtime::block_on;
 use coffer_runtime::net::{Address, Listener};
 use parking_lot::Mutex;
@@ -128,9 +128,7 @@ impl Member {
         listener: Option<Listener>,
         founding: Founding,
     ) -> Self {
-        let addresses =
-            Arc::new(|text: &Bytes| vec![Address::Tcp(String::from_utf8(text.to_vec()).unwrap())]);
-        let network = PeerNetwork::start(PeerConfig::new(id, addresses)).unwrap();
+        let network = PeerNetwork::start(config(id)).unwrap();
         let (log, _) = disk.open().unwrap();
         let config = ConsensusConfig {
             node_id: id.member,
@@ -150,6 +148,13 @@ impl Member {
         self.consensus.shutdown();
         self.network.shutdown();
     }
+}
+
+fn config(id: Identity) -> PeerConfig {
+    PeerConfig::new(
+        id,
+        Arc::new(|text: &Bytes| vec![Address::Tcp(String::from_utf8(text.to_vec()).unwrap())]),
+    )
 }
 
 fn identity(member: u64) -> Identity {
@@ -266,11 +271,23 @@ fn strangers_get_no_answer() {
         let request = VoteRequest { vote, last: None, pre_vote: true, transfer: false };
         block_on(lane.vote(request, Duration::from_secs(20))).map_err(|error| error.to_string())
     };
-    let network = |id: Identity| {
-        let addresses =
-            Arc::new(|text: &Bytes| vec![Address::Tcp(String::from_utf8(text.to_vec()).unwrap())]);
-        PeerNetwork::start(PeerConfig::new(id, addresses)).unwrap()
+    let network = |id: Identity| PeerNetwork::start(config(id)).unwrap();
+    let of = |oldest, newest| {
+        let protocols = Protocols { oldest, newest };
+        PeerNetwork::start(PeerConfig { protocols, ..config(identity(2)) }).unwrap()
     };
+    let newer = of(2, 3);
+    let refused = vote(&newer).unwrap_err();
+    assert!(
+        refused.contains(
+            "it speaks protocols 2 to 3, and member 1 speaks 1 to 1: upgrade the member that refuses"
+        ),
+        "{refused}"
+    );
+    newer.shutdown();
+    let upgraded = of(1, 2);
+    assert!(vote(&upgraded).is_ok(), "it speaks the old version too");
+    upgraded.shutdown();
     let other_cluster = network(Identity { cluster: CLUSTER + 1, ..identity(2) });
     assert!(vote(&other_cluster).unwrap_err().contains("is not cluster c0ffe"), "another cluster");
     let sound = network(identity(2));

@@ -1,7 +1,6 @@
 //! Sockets to other members: made when they are used, kept while they live.
 
 use super::Thread;
-use super::identity::PROTOCOL;
 use crate::net::{Fault, Link, Network, drive};
 use crate::schema::peer_capnp::{Lane, hello_answer, peer, peer_gate, pinger, refusal};
 use crate::ticker::Ticker;
@@ -130,7 +129,8 @@ async fn open_at(
     spawn(drive(system, link.clone()));
     let mut hello = gate.hello_request();
     let mut to = hello.get();
-    to.set_protocol(PROTOCOL);
+    to.set_protocol(config.protocols.newest);
+    to.set_protocol_min(config.protocols.oldest);
     to.set_cluster_id(config.identity.cluster);
     to.set_from(config.identity.member);
     to.set_boot(config.identity.boot);
@@ -141,6 +141,7 @@ async fn open_at(
     let broken = |error: capnp::Error| error.to_string();
     let answer = hello.send().promise.await.map_err(broken)?;
     let answer = answer.get().map_err(broken)?;
+    let protocol = answer.get_protocol().max(1);
     let peer = match answer.which().map_err(|_| "an answer that this version does not know".to_owned())? {
         hello_answer::Which::Peer(peer) => peer.map_err(broken)?,
         hello_answer::Which::Refused(refusal) => {
@@ -153,6 +154,7 @@ async fn open_at(
             return Err(format!("refused: {message}"));
         }
     };
+    tracing::debug!(member = format_args!("{member:x}"), protocol, "agreed with a peer");
     guard.disarm();
     link.logged_in();
     let connection = Rc::new(Connection { peer, link, description: description.clone() });

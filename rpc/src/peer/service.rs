@@ -86,9 +86,10 @@ impl Service {
         }
     }
 
-    /// Whether a hello may be answered with a capability.
-    async fn admit(&self, thread: &Thread, hello: &Hello) -> Result<Arc<Consensus>, Refusal> {
+    /// Whether a hello may be answered with a capability, and by which version of the protocol.
+    async fn admit(&self, thread: &Thread, hello: &Hello) -> Result<(Arc<Consensus>, u32), Refusal> {
         let own = &self.config.identity;
+        let protocol = hello.agree(own.member, self.config.protocols)?;
         hello.check(own, &self.removed.borrow())?;
         let from = hello.from;
         let others: Vec<Known> = self
@@ -109,7 +110,7 @@ impl Service {
         if let Some((index, members)) = consensus.committed_membership().await {
             hello.check_membership(index, &members)?;
         }
-        Ok(consensus)
+        Ok((consensus, protocol))
     }
 
     /// Index of the newest committed membership, if it names this member.
@@ -207,12 +208,13 @@ impl peer_gate::Server for Gate {
         let mut answer: hello_answer::Builder<'_> = results.get();
         answer.set_boot(service.config.identity.boot);
         match service.admit(&self.thread, &hello).await {
-            Ok(consensus) if self.registered.id.get().is_none() => {
+            Ok((consensus, protocol)) if self.registered.id.get().is_none() => {
                 let (member, boot) = (hello.from.member, hello.from.boot);
                 self.registered.register(Known { member, boot, link: self.link.clone(), pinger });
                 self.link.logged_in();
                 let served =
                     Served { consensus, session: RefCell::default(), _registered: self.registered.clone() };
+                answer.set_protocol(protocol);
                 answer.set_peer(capnp_rpc::new_client(served));
             }
             Ok(_) => return Err(capnp::Error::failed("a connection says hello once".to_owned())),

@@ -9,6 +9,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use tempfile::TempDir;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -216,6 +219,58 @@ fn three_members_survive_the_loss_of_their_leader() {
 #[test]
 fn members_may_keep_their_stores_differently() {
     exercise(["segment", "sqlite", "segment"]);
+}
+
+/// As an upgrade does it: whoever writes meanwhile loses nothing, whichever member is away.
+#[test]
+fn members_are_restarted_one_after_another_while_a_client_writes() {
+    let mut cluster = Cluster::start(["segment", "sqlite", "segment"]);
+    cluster.leader();
+    let all = |cluster: &Cluster| {
+        NAMES.iter().enumerate().map(|(number, _)| cluster.at(number).to_owned()).collect()
+    };
+    let endpoints: Arc<Mutex<Vec<String>>> = Arc::new(Mutex::new(all(&cluster)));
+    let (acknowledged, ends) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let writer = {
+        let (endpoints, acknowledged, ends) = (endpoints.clone(), acknowledged.clone(), ends.clone());
+        thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                let endpoints = endpoints.lock().expect("not poisoned").join(",");
+                let value = acknowledged.load(Ordering::Relaxed).to_string();
+                // One that failed is written again: nobody was promised anything.
+                let put = ["--endpoints", &endpoints, "--command-timeout", "20s", "put", "counted", &value];
+                if run(put).code == 0 {
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        })
+    };
+    let writes_on = || {
+        let before = acknowledged.load(Ordering::Relaxed);
+        wait_for(|| (acknowledged.load(Ordering::Relaxed) > before + 3).then_some(()));
+    };
+    let last = cluster.leader();
+    for number in (0..3).filter(|number| *number != last).chain([last]) {
+        writes_on();
+        assert_eq!(cluster.members[number].take().expect("it runs").stop(Signal::TERM).0, Some(0));
+        writes_on();
+        cluster.members[number] = Some(cluster.member(number));
+        *endpoints.lock().expect("not poisoned") = all(&cluster);
+        cluster.leader();
+    }
+    writes_on();
+    ends.store(true, Ordering::Relaxed);
+    writer.join().expect("it ended");
+    // The last value, and as many versions as were acknowledged, and not less: a write of unknown outcome may count besides.
+    let count = acknowledged.load(Ordering::Relaxed);
+    for number in 0..3 {
+        let found = cluster.run(number, &["get", "counted", "-w", "json"]).json();
+        let version = found["kvs"][0]["version"].as_u64().expect("a version");
+        assert!(version >= count as u64, "{count} writes were acknowledged, and {version} are there");
+        let value: usize = cluster.get(number, "counted").trim_end().parse().expect("a number");
+        assert!(value == count - 1 || value == count, "{count} writes were acknowledged, and the last is {value}");
+    }
+    cluster.settle();
 }
 
 #[test]

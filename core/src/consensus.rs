@@ -549,6 +549,21 @@ impl Consensus {
         told.map_err(|fatal| self.health.stopped().unwrap_or_else(|| Error::Fatal(fatal.to_string())))
     }
 
+    /// Asks the voter that has most of the log to take over the lead, if this member leads and there is one. Returns when it was
+    /// told.
+    ///
+    /// # Errors
+    /// Consensus has stopped.
+    pub async fn hand_over(&self) -> Result<(), Error> {
+        let own = self.leadership.node_id();
+        let (membership, progress) = (self.membership(), self.progress().unwrap_or_default());
+        let voters = membership.members.keys().filter(|id| **id != own && membership.is_voter(**id));
+        match voters.max_by_key(|id| progress.get(id).copied().flatten()) {
+            Some(next) if self.leader() == Some(own) => self.transfer_leader(*next).await,
+            _ => Ok(()),
+        }
+    }
+
     /// The newest term that this member knows of.
     pub fn term(&self) -> u64 {
         self.leadership.leads().unwrap_or_else(|| self.log.state().hard_state.term)

@@ -544,6 +544,25 @@ impl Node {
         Ok(())
     }
 
+    /// Hands the lead over, if this member leads and another can: so that nobody has to wait for an election when it ends.
+    /// Ends once another leads, or after an election timeout.
+    pub async fn hand_over(&self) {
+        let (consensus, own) = (&self.inner.consensus, self.inner.config.member_id);
+        if self.inner.failure.check().is_err() || consensus.leader() != Some(own) {
+            return;
+        }
+        let deadline = Instant::now() + self.inner.config.election_timeout;
+        if let Err(error) = consensus.hand_over().await {
+            return tracing::debug!(%error, "the lead could not be handed over");
+        }
+        while !consensus.is_sole_voter() && consensus.leader().is_none_or(|leader| leader == own) {
+            if Instant::now() >= deadline {
+                return tracing::warn!("nobody took over the lead in time");
+            }
+            coffer_runtime::sleep(TRANSFER_INTERVAL).await;
+        }
+    }
+
     /// Whether this member has no vote.
     pub fn is_learner(&self) -> bool {
         self.inner.consensus.is_learner()

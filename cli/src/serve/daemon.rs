@@ -134,6 +134,7 @@ async fn until_the_end(
         Either::Left((signal, _)) => {
             tracing::info!(signal, "draining");
             tell_systemd(&[NotifyState::Stopping]);
+            node.hand_over().await;
             Ok(())
         }
         Either::Right((reason, _)) => {

@@ -268,7 +268,10 @@ fn members_are_restarted_one_after_another_while_a_client_writes() {
         let version = found["kvs"][0]["version"].as_u64().expect("a version");
         assert!(version >= count as u64, "{count} writes were acknowledged, and {version} are there");
         let value: usize = cluster.get(number, "counted").trim_end().parse().expect("a number");
-        assert!(value == count - 1 || value == count, "{count} writes were acknowledged, and the last is {value}");
+        assert!(
+            value == count - 1 || value == count,
+            "{count} writes were acknowledged, and the last is {value}"
+        );
     }
     cluster.settle();
 }

@@ -189,7 +189,10 @@ impl Equality {
             coffer_runtime::sleep(self.interval).await;
             let Some(consensus) = consensus.upgrade() else { return };
             if self.apart.load(Ordering::Acquire) {
-                self.hand_over(&consensus).await;
+                // A member that is apart does not lead.
+                if let Err(error) = consensus.hand_over().await {
+                    tracing::debug!(%error, "the lead could not be handed over");
+                }
             }
             // What was the newest a while ago, the others have by now.
             let mark = std::mem::replace(&mut before, self.marks.lock().newest());
@@ -259,20 +262,6 @@ impl Equality {
             if let Err(error) = self.proposals.propose(Command::Differs { member }).await {
                 tracing::warn!(%error, "CORRUPT could not be raised yet");
             }
-        }
-    }
-
-    /// A member that is apart does not lead.
-    async fn hand_over(&self, consensus: &Consensus) {
-        if consensus.leader() != Some(self.member) {
-            return;
-        }
-        let membership = consensus.membership();
-        let progress = consensus.progress().unwrap_or_default();
-        let voters = membership.members.keys().filter(|id| **id != self.member && membership.is_voter(**id));
-        let Some(next) = voters.max_by_key(|id| progress.get(id).copied().flatten()) else { return };
-        if let Err(error) = consensus.transfer_leader(*next).await {
-            tracing::debug!(%error, "the lead could not be handed over");
         }
     }
 }

@@ -627,3 +627,20 @@ fn where_nobody_knows_whose_state_is_right_nothing_is_changed() {
         assert_eq!(range(nodes.at(id), true).unwrap().count, 1, "what is there can be looked at");
     }
 }
+
+#[test]
+fn a_leader_that_ends_hands_over() {
+    let nodes = Nodes::found(3);
+    let first = nodes.leader_among(&[1, 2, 3]);
+    block_on(nodes.at(first).hand_over());
+    let next = nodes.at(first).leader().expect("it waited for the next one");
+    assert_ne!(next, first);
+    put(nodes.at(next), "k", "v");
+    // Nobody else has anything to hand over, and whoever is alone nobody to take it.
+    block_on(nodes.at(first).hand_over());
+    assert_eq!(nodes.leader_among(&[1, 2, 3]), next);
+    let alone = Nodes::found(1);
+    alone.leader_among(&[1]);
+    block_on(alone.at(1).hand_over());
+    put(alone.at(1), "k", "v");
+}

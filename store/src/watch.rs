@@ -206,12 +206,16 @@ impl Watch {
     /// Waits for the confirmation that the watch exists.
     async fn created(&mut self) -> Result<(), Error> {
         match self.response().await {
-            Some(WatchResponse { kind: WatchKind::Created, revision, .. }) => {
-                if self.next_revision <= 0 {
-                    self.delivered(revision);
+            Some(WatchResponse { kind: WatchKind::Created, revision, .. }) => match self.ready.front() {
+                // One that can not begin where it should ends in the same breath.
+                Some(WatchResponse { kind: WatchKind::Canceled { reason, .. }, .. }) => Err(reason.clone()),
+                _ => {
+                    if self.next_revision <= 0 {
+                        self.delivered(revision);
+                    }
+                    Ok(())
                 }
-                Ok(())
-            }
+            },
             Some(WatchResponse { kind: WatchKind::Canceled { reason, .. }, .. }) => Err(reason),
             Some(other) => {
                 self.ready.push_front(other);

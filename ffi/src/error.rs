@@ -50,9 +50,13 @@ struct Told {
 
 static ERRORS: Table<Arc<Told>> = Table::new(Kind::Error);
 
-/// Makes an error object; 0 if there is no room for one.
+/// Makes an error object; 0 if there is no room for one, or what is told is an answer.
 pub(crate) fn tell(context: &'static CStr, failure: Failure) -> u64 {
     let Failure { status, message, compact_revision } = failure;
+    // COFFER_END, of an iterator that was closed while a call waited for its next page.
+    if status::coffer_status_group(status) == status::COFFER_GROUP_NONE {
+        return 0;
+    }
     // Texts of the system or of callers may hold a zero byte.
     let message = CString::new(message.replace('\0', "?")).unwrap_or_default();
     ERRORS.insert(Arc::new(Told { status, compact_revision, message, context })).unwrap_or(0)
@@ -111,4 +115,19 @@ pub unsafe extern "C" fn coffer_error_free(error: *mut coffer_error) -> coffer_s
         }
         Ok(COFFER_OK)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flight::Stop;
+
+    #[test]
+    fn a_failure_has_an_error_and_an_answer_has_none() {
+        let mut canceled = coffer_error { id: tell(c"coffer_iter_next", Stop::Canceled.failure(false)) };
+        assert_ne!(canceled.id, 0);
+        // SAFETY: it is this test's own.
+        assert_eq!(unsafe { coffer_error_free(&raw mut canceled) }, COFFER_OK);
+        assert_eq!(tell(c"coffer_iter_next", Stop::Closed.failure(false)), 0);
+    }
 }

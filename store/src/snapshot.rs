@@ -82,9 +82,13 @@ impl SnapshotInput {
     /// [`Error::Open`] if it cannot be read, is no snapshot, or is sealed and `seal` does not open it, or the other way round;
     /// [`Error::Corrupt`] if it is damaged or was cut.
     pub fn open(path: &Path, seal: Option<&Seal>) -> Result<Self, Error> {
-        let failed = |error| StorageError::io("open", path, error);
+        let failed = |error| Error::Open(format!("{}: {error}", path.display()));
         let file = File::open(path).map_err(failed)?;
-        let file_bytes = file.metadata().map_err(failed)?.len();
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Error::Open(format!("{}: is a directory", path.display())));
+        }
+        let file_bytes = metadata.len();
         let source = seal.map_or(Ok(None), Seal::source)?;
         let input = Box::new(BufReader::with_capacity(1 << 20, file));
         let reader = SnapshotReader::open(input, path, source.as_ref()).map_err(StorageError::from)?;

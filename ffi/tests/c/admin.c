@@ -84,6 +84,8 @@ int main(int count, char **given) {
     CHECK(result.snapshot->revision == revision && result.snapshot->records > 0);
     CHECK(result.snapshot->created_s > 0 && result.keys->slot_count == 1);
     EXPECT(COFFER_OK, coffer_result_free(&result));
+    EXPECT(COFFER_CANNOT_OPEN, coffer_snapshot_status("/proc/none/saved", NULL, 0, &result, &error));
+    EXPECT(COFFER_CANNOT_OPEN, coffer_snapshot_status(dir, NULL, 0, &result, &error));
     const char *restored = in(0, dir, "%s/restored");
     coffer_option seals[] = {{"seal-key-file", new_key}, {"new-unsealed", "true"}, {"backend", given[2]}};
     coffer_option strange[] = {{"seal-key-file", new_key}, {"new-colour", "red"}};

@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod engine;
 mod keep_alive;
+mod open_connections;
 mod range_stream;
 mod snapshot;
 mod thread;
@@ -91,7 +92,7 @@ impl Client {
                 job(&engine);
             }
             first.abort();
-            engine.close();
+            engine.close().await;
         })?;
         let client =
             Client { shared: Arc::new(Shared { jobs, endpoints, _thread: thread.clone() }), deadline };

@@ -1,6 +1,7 @@
 //! One connection of a client: login, capabilities, pings.
 
 use super::config::ClientConfig;
+use super::open_connections::{OpenConnection, OpenConnections};
 use crate::net::{Budget, Fault, Link, Network, drive};
 use crate::schema::gate_capnp::{gate, pinger, session};
 use crate::schema::maintenance_capnp::{cluster, maintenance};
@@ -41,11 +42,12 @@ impl pinger::Server for Pinger {
 }
 
 impl Connection {
-    /// Connects and logs in. `ended` is called once the connection is gone.
+    /// Connects and logs in. `open` has it for as long as there is a socket; `ended` is called once the connection is gone.
     pub(super) async fn open(
         config: &ClientConfig,
         address: &Address,
         ticker: &Ticker,
+        open: &Rc<OpenConnections>,
         ended: impl FnOnce() + 'static,
     ) -> Result<Rc<Self>, String> {
         let stream = Stream::connect(address).await.map_err(|error| error.to_string())?;
@@ -53,7 +55,7 @@ impl Connection {
         let network = Network::new(Box::new(stream), Side::Client, link.clone());
         let mut system = RpcSystem::new(Box::new(network), None);
         let gate: gate::Client = system.bootstrap(Side::Server);
-        spawn(run(system, link.clone(), ended));
+        spawn(run(system, open.begun(link.clone()), ended));
         // Whoever gives up half-way closes the connection with this.
         let guard = CloseOnDrop(Some(link.clone()));
         let connection = Self::log_in(config, gate, link).await.map_err(|error| error.to_string())?;
@@ -121,8 +123,9 @@ impl Drop for CloseOnDrop {
     }
 }
 
-async fn run(system: RpcSystem<Side>, link: Link, ended: impl FnOnce()) {
-    drive(system, link).await;
+async fn run(system: RpcSystem<Side>, open: OpenConnection, ended: impl FnOnce()) {
+    drive(system, open.link()).await;
+    drop(open);
     ended();
 }
 

@@ -2,6 +2,7 @@
 
 use super::config::ClientConfig;
 use super::connection::Connection;
+use super::open_connections::OpenConnections;
 use crate::ticker::Ticker;
 use coffer_core::Error;
 use coffer_runtime::local::spawn;
@@ -51,6 +52,8 @@ pub(super) struct Engine {
     addresses: Vec<Address>,
     pub(super) ticker: Ticker,
     current: RefCell<Option<Rc<Connection>>>,
+    /// The current one, and those that were left.
+    open: Rc<OpenConnections>,
     /// The endpoint to try next, or that is connected.
     endpoint: Cell<usize>,
     connecting: Cell<bool>,
@@ -71,6 +74,7 @@ impl Engine {
             addresses,
             ticker,
             current: RefCell::default(),
+            open: Rc::default(),
             endpoint: Cell::new(0),
             connecting: Cell::new(false),
             wanted: Cell::new(0),
@@ -82,13 +86,12 @@ impl Engine {
         })
     }
 
-    /// Closes the connection and lets nobody wait any more.
-    pub(super) fn close(&self) {
+    /// Lets nobody wait any more, closes the connection, and whatever others are left, and waits until they are gone.
+    pub(super) async fn close(&self) {
         self.closed.set(true);
-        if let Some(connection) = self.current.take() {
-            connection.close();
-        }
+        self.current.take();
         self.wake_waiters();
+        self.open.close().await;
     }
 
     /// Waits for the first connection, or until every endpoint has failed once.
@@ -174,14 +177,11 @@ impl Engine {
                 engine.wake_waiters();
             }
         };
-        let open = Connection::open(&self.config, &self.addresses[index], &self.ticker, ended);
+        let open = Connection::open(&self.config, &self.addresses[index], &self.ticker, &self.open, ended);
         let outcome = self.ticker.limit(self.config.connect_timeout, open).await;
         let url = &self.config.endpoints[index];
         match outcome.unwrap_or_else(|| Err("no answer in time".into())) {
-            Ok(connection) if self.closed.get() => {
-                connection.close();
-                false
-            }
+            Ok(_) if self.closed.get() => false,
             Ok(connection) => {
                 tracing::debug!(%url, "connected");
                 self.current.replace(Some(connection));

@@ -6,18 +6,19 @@ use coffer_core::Error;
 use coffer_runtime::local::{LocalThread, spawn};
 use parking_lot::Mutex;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-type Job = Box<dyn FnOnce(&Ticker) + Send>;
+type Job = Box<dyn FnOnce(&Ticker, &Sender<Infallible>) + Send>;
 
 thread_local! {
     /// Whether this is a client's thread, which can not join itself.
     static IS_CLIENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A thread for one or more clients. It ends with the last of its handles.
+/// A thread for one or more clients. It ends with the last of its handles, once the tasks that it runs have ended.
 #[derive(Clone)]
 pub struct ClientThread(Arc<Running>);
 
@@ -37,9 +38,13 @@ impl ClientThread {
             IS_CLIENT.set(true);
             let ticker = Ticker::default();
             spawn(ticker.clone().run());
+            let (running, all_ended) = async_channel::bounded::<Infallible>(1);
             while let Ok(job) = queue.recv().await {
-                job(&ticker);
+                job(&ticker, &running);
             }
+            // Nothing is ever sent: it ends with the last task, which lets its connections come to their end.
+            drop(running);
+            let _ = all_ended.recv().await;
         };
         let thread = coffer_runtime::local::run("coffer-client", main)
             .map_err(|error| Error::Unavailable(format!("cannot start the client's thread: {error}")))?;
@@ -52,7 +57,13 @@ impl ClientThread {
         F: FnOnce(Ticker) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let job: Job = Box::new(move |ticker| drop(spawn(task(ticker.clone()))));
+        let job: Job = Box::new(move |ticker, running| {
+            let (task, running) = (task(ticker.clone()), running.clone());
+            drop(spawn(async move {
+                task.await;
+                drop(running);
+            }));
+        });
         self.0.jobs.try_send(job).map_err(|_| Error::Stopped)
     }
 }

@@ -31,6 +31,8 @@ typedef struct python_reply {
 } python_reply;
 """
 SHORTCUT_DECLARATIONS = REPLY + """
+extern "Python" void python_log(uint32_t level, const char *target, const char *message);
+coffer_status python_set_log(uint32_t level, coffer_error *error);
 coffer_status python_get(uint64_t store, const char *key, size_t key_len, python_reply *reply);
 coffer_status python_put(uint64_t store, const char *key, size_t key_len, const char *value, size_t value_len,
                          python_reply *reply);
@@ -38,6 +40,8 @@ void python_reply_free(python_reply *reply);
 """
 SHORTCUTS = """
 #include "coffer.h"
+#include <sched.h>
+#include <unistd.h>
 """ + REPLY + """
 static coffer_status python_get(uint64_t store, const char *key, size_t key_len, python_reply *reply) {
     coffer_store it = { store };
@@ -64,6 +68,31 @@ static coffer_status python_put(uint64_t store, const char *key, size_t key_len,
 
 static void python_reply_free(python_reply *reply) {
     coffer_result_free(&reply->result);
+}
+
+static void python_log(uint32_t level, const char *target, const char *message);
+
+/* Threads of the library that are inside of Python, or wait to be let in; and whose threads: those of a parent never come out. */
+static int python_logging;
+static pid_t python_logging_in;
+
+static void python_hook(void *user, uint32_t level, const char *target, const char *message) {
+    (void)user;
+    __atomic_add_fetch(&python_logging, 1, __ATOMIC_ACQ_REL);
+    python_log(level, target, message);
+    __atomic_sub_fetch(&python_logging, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Level 0 is for nobody; then it returns once no thread is inside any more. Called without the interpreter's lock. */
+static coffer_status python_set_log(uint32_t level, coffer_error *error) {
+    coffer_status status = coffer_set_log(level == 0 ? NULL : python_hook, NULL, level, error);
+    if (level > 0) {
+        python_logging_in = getpid();
+    }
+    while (level == 0 && getpid() == python_logging_in && __atomic_load_n(&python_logging, __ATOMIC_ACQUIRE) > 0) {
+        sched_yield();
+    }
+    return status;
 }
 """
 

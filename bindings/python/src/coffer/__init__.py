@@ -58,6 +58,7 @@ from coffer.errors import (
 )
 from coffer.files import check_options, generate_key, snapshot_restore, snapshot_status, version
 from coffer.lease import Keeper
+from coffer.log import set_log
 from coffer.pages import RangeIterator
 from coffer.ranges import Data, KeyRange, RangeLike, at_or_after, between, everything, key, prefix
 from coffer.store import Draft, Store, StoreTxn, open
@@ -134,6 +135,7 @@ __all__ = [
     "key",
     "open",
     "prefix",
+    "set_log",
     "snapshot_restore",
     "snapshot_status",
     "version",

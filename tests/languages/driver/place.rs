@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How long a daemon may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MEMBERS: usize = 3;
+/// Where members listen. Nobody connects from here: connections over loopback come from 127.0.0.1, and one of those may take the
+/// number of a dead member's port.
+const HOST: &str = "127.0.0.2";
 
 /// A kind of place.
 #[derive(Debug)]
@@ -82,7 +85,7 @@ impl Cluster {
         fs::create_dir_all(dir).map_err(text)?;
         write_key(&dir.join("key"), '7').map_err(text)?;
         // Held together, so that they differ; free again when the members come.
-        let held: Vec<_> = (0..2 * MEMBERS).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+        let held: Vec<_> = (0..2 * MEMBERS).map(|_| TcpListener::bind((HOST, 0))).collect();
         let ports: Result<Vec<u16>, _> =
             held.iter().map(|port| port.as_ref().map_err(ToString::to_string).and_then(port_of)).collect();
         drop(held);
@@ -105,7 +108,7 @@ impl Cluster {
 
     /// All members.
     pub(crate) fn uri(&self) -> String {
-        let addresses: Vec<_> = self.client_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let addresses: Vec<_> = self.client_ports.iter().map(|port| format!("{HOST}:{port}")).collect();
         format!("coffer://{}", addresses.join(","))
     }
 
@@ -114,15 +117,15 @@ impl Cluster {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn start_member(&self, number: usize) -> Result<(), String> {
-        let peer = |number: usize| format!("m{number}=http://127.0.0.1:{}", self.peer_ports[number]);
+        let peer = |number: usize| format!("m{number}=http://{HOST}:{}", self.peer_ports[number]);
         let all: Vec<_> = (0..MEMBERS).map(peer).collect();
         let mut command = Command::new(&self.program);
         command.env_clear().env("COFFER_SEAL_KEY_FILE", self.dir.join("key"));
         command.args(["serve", "--name", &format!("m{number}"), "--log-level", "warn"]);
         command.args(["--initial-cluster", &all.join(","), "--initial-cluster-token", "languages"]);
         command.args(["--initial-cluster-state", "new"]);
-        command.args(["--listen-peer-urls", &format!("http://127.0.0.1:{}", self.peer_ports[number])]);
-        command.args(["--listen-client-urls", &format!("coffer://127.0.0.1:{}", self.client_ports[number])]);
+        command.args(["--listen-peer-urls", &format!("http://{HOST}:{}", self.peer_ports[number])]);
+        command.args(["--listen-client-urls", &format!("coffer://{HOST}:{}", self.client_ports[number])]);
         command.arg("--data-dir").arg(self.dir.join(format!("m{number}")));
         let log = File::options().create(true).append(true).open(self.dir.join(format!("m{number}.log")));
         let log = log.map_err(|error| error.to_string())?;
@@ -206,7 +209,7 @@ fn takes_changes(uri: &str) -> bool {
 fn leader_as_seen_at(port: u16) -> Option<u64> {
     coffer::block_on(async {
         let options = coffer::Options::default().timeout(Duration::from_secs(2));
-        let client = options.open(&format!("coffer://127.0.0.1:{port}")).await.ok()?;
+        let client = options.open(&format!("coffer://{HOST}:{port}")).await.ok()?;
         let leader = client.status().await.ok().map(|status| status.leader);
         client.close().await;
         leader

@@ -1,12 +1,76 @@
-//! A daemon of the program under measurement, stopped by its own process id.
+//! Daemons of the program under measurement, stopped by their own process ids.
 
+use coffer_bench::process::free_address;
+use coffer_rpc::client::{Client, ClientConfig};
+use coffer_runtime::block_on;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-/// Runs until dropped.
+/// How long it may take until somebody leads.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// As many daemons as founded a cluster together. Run until dropped.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub(crate) struct Cluster {
+    members: Vec<Daemon>,
+    leader: usize,
+}
+
+impl Cluster {
+    /// Starts them, and waits until one leads.
+    ///
+    /// # Errors
+    /// A program cannot be started or does not become ready; nobody leads.
+    pub(crate) fn start(program: &Path, directory: &Path, members: usize) -> io::Result<Self> {
+        if members == 1 {
+            let members = vec![Daemon::start(program, &directory.join("data"), &[])?];
+            return Ok(Self { members, leader: 0 });
+        }
+        let urls = (0..members).map(|_| Ok(format!("http://{}", free_address()?)));
+        let urls = urls.collect::<io::Result<Vec<_>>>()?;
+        let named: Vec<_> = urls.iter().enumerate().map(|(number, url)| format!("m{number}={url}")).collect();
+        let members = urls.iter().enumerate().map(|(number, url)| {
+            let name = format!("m{number}");
+            let flags = ["--name", &name, "--listen-peer-urls", url, "--initial-cluster", &named.join(",")];
+            Daemon::start(program, &directory.join(&name), &flags)
+        });
+        let members = members.collect::<io::Result<Vec<_>>>()?;
+        let leader = leader(&members)?;
+        Ok(Self { members, leader })
+    }
+
+    /// Where the leader listens.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.members[self.leader].endpoint
+    }
+
+    /// The process ids.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.members.iter().map(|member| member.child.id()).collect()
+    }
+}
+
+/// Which of them leads, as soon as one does.
+fn leader(members: &[Daemon]) -> io::Result<usize> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while Instant::now() < deadline {
+        for (number, member) in members.iter().enumerate() {
+            let client = block_on(Client::connect(ClientConfig::new([&member.endpoint])));
+            let status = client.and_then(|client| block_on(client.status()));
+            if status.is_ok_and(|status| status.leader == status.header.member_id) {
+                return Ok(number);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(io::Error::other("nobody leads"))
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Daemon {
     child: Child,
     endpoint: String,
 }
@@ -17,7 +81,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The program cannot be started or does not become ready.
-    pub(crate) fn start(program: &Path, data_dir: &Path) -> io::Result<Self> {
+    fn start(program: &Path, data_dir: &Path, flags: &[&str]) -> io::Result<Self> {
         let mut command = Command::new(program);
         if std::env::var_os("COFFER_SEAL_KEY_FILE").is_none() {
             // No flag: older programs are measured as well.
@@ -26,6 +90,7 @@ impl Daemon {
         let mut child = command
             .args(["serve", "--listen-client-urls", "coffer://127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| {
@@ -44,16 +109,6 @@ impl Daemon {
                 Err(io::Error::other(format!("no ready line but {line:?}")))
             }
         }
-    }
-
-    /// Where it listens.
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 }
 

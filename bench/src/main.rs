@@ -1,4 +1,4 @@
-//! The load generator: starts a daemon on an empty data directory, loads it over Cap'n Proto, prints one JSON line.
+//! The load generator: starts a daemon, or a cluster of some, on empty data directories, loads it over Cap'n Proto, prints one JSON line.
 //!
 //! ```text
 //! cargo run --release -p coffer-bench -- put --clients 100 --connections 4
@@ -15,7 +15,7 @@ use coffer_core::KeyRange;
 use coffer_core::request::RangeRequest;
 use coffer_rpc::client::{Client, ClientConfig, ClientThread};
 use coffer_runtime::{Executor, block_on};
-use daemon::Daemon;
+use daemon::Cluster;
 use scenario::{Scenario, Worker};
 use std::error::Error as StdError;
 use std::io::Write as _;
@@ -35,6 +35,9 @@ struct Arguments {
     /// Connections that they share; 0 for one each, up to 100.
     #[arg(long, default_value_t = 0)]
     connections: usize,
+    /// Daemons that form the store: their leader is asked, and the processor time of all is counted.
+    #[arg(long, default_value_t = 1)]
+    members: usize,
     /// Seconds to measure.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -71,13 +74,14 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn StdError>> {
     let program = arguments.program.clone().unwrap_or_else(|| here.join("coffer"));
     let directory = tempfile::tempdir_in(arguments.directory.as_deref().unwrap_or(here))?;
     let fdatasync_us = probe_fdatasync(directory.path())?;
-    let daemon = Daemon::start(&program, &directory.path().join("data"))?;
+    let daemons = Cluster::start(&program, directory.path(), arguments.members)?;
 
     let connections = match arguments.connections {
         0 => arguments.clients.clamp(1, 100),
         count => count,
     };
-    let config = ClientConfig { deadline: Duration::from_secs(30), ..ClientConfig::new([daemon.endpoint()]) };
+    let config =
+        ClientConfig { deadline: Duration::from_secs(30), ..ClientConfig::new([daemons.endpoint()]) };
     let thread = ClientThread::start()?;
     let connects = (0..connections).map(|_| Client::connect_on(&thread, config.clone()));
     let clients = block_on(futures_util::future::try_join_all(connects))?;
@@ -100,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn StdError>> {
         .collect();
     std::thread::sleep(Duration::from_secs(arguments.warm_up_seconds));
     let events_before = prepared.events();
-    let meter = Meter::start(daemon.pid())?;
+    let meter = Meter::start(daemons.pids())?;
     phase.measure();
     std::thread::sleep(Duration::from_secs(arguments.seconds));
     phase.pause();
@@ -116,6 +120,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn StdError>> {
     executor.shutdown();
     Ok(Report {
         scenario: arguments.scenario.to_string(),
+        members: arguments.members,
         clients: arguments.clients,
         connections,
         value_bytes: arguments.value_bytes,

@@ -1,7 +1,8 @@
-//! What the system says of a process: processor time, resident memory; and of the machine: its load.
+//! What the system says of a process: processor time, resident memory; and of the machine: its load, a free port.
 
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::time::Duration;
 
 /// Processor time that all threads of a process have taken so far, in user and kernel mode.
@@ -33,6 +34,14 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     let pages = statm.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok());
     let pages = pages.ok_or_else(|| io::Error::other("/proc/<pid>/statm has an unknown form"))?;
     Ok(pages * rustix::param::page_size() as u64)
+}
+
+/// A port of loopback that the kernel chose. Somebody else may take it before the server does, which then fails to start.
+///
+/// # Errors
+/// There is none.
+pub fn free_address() -> io::Result<String> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.to_string())
 }
 
 /// The machine's load average over one minute; 0 if it is not told.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub struct Report {
     /// What was done.
     pub scenario: String,
+    /// Servers that formed the store.
+    pub members: usize,
     /// Callers that each had one operation outstanding.
     pub clients: usize,
     /// Connections that they shared.
@@ -33,13 +35,13 @@ pub struct Report {
     pub p99_us: u64,
     /// 99.9th percentile.
     pub p999_us: u64,
-    /// Server's processor time per operation, in microseconds.
+    /// Processor time per operation of the server, of all its members together, in microseconds.
     pub server_cpu_us: f64,
     /// Load generator's processor time per operation, in microseconds.
     pub client_cpu_us: f64,
     /// Server's over the load generator's.
     pub cpu_ratio: f64,
-    /// Server's resident memory at the end, in MiB.
+    /// Their resident memory at the end, in MiB.
     pub server_rss_mib: f64,
     /// The machine's load average at the end.
     pub load_average: f64,
@@ -53,35 +55,44 @@ pub struct Report {
 /// A running measurement.
 #[derive(Debug)]
 pub struct Meter {
-    server: u32,
+    servers: Vec<u32>,
     began: Instant,
     server_cpu: Duration,
     client_cpu: Duration,
 }
 
 impl Meter {
-    /// Starts measuring the server with this process id.
+    /// Starts measuring the servers with these process ids, all of them together.
     ///
     /// # Errors
-    /// The server is gone.
-    pub fn start(server: u32) -> io::Result<Self> {
+    /// A server is gone.
+    pub fn start(servers: Vec<u32>) -> io::Result<Self> {
         let client_cpu = process::cpu_time(std::process::id())?;
-        Ok(Self { server, began: Instant::now(), server_cpu: process::cpu_time(server)?, client_cpu })
+        let server_cpu = total_cpu(&servers)?;
+        Ok(Self { servers, began: Instant::now(), server_cpu, client_cpu })
     }
 
     /// Ends the measurement; what it cost is told once the callers have told what they did.
     ///
     /// # Errors
-    /// The server is gone.
+    /// A server is gone.
     pub fn stop(self) -> io::Result<Metered> {
         Ok(Metered {
             elapsed: self.began.elapsed(),
-            server_cpu: process::cpu_time(self.server)? - self.server_cpu,
+            server_cpu: total_cpu(&self.servers)? - self.server_cpu,
             client_cpu: process::cpu_time(std::process::id())? - self.client_cpu,
-            server_rss_bytes: process::resident_bytes(self.server)?,
+            server_rss_bytes: self
+                .servers
+                .iter()
+                .map(|server| process::resident_bytes(*server))
+                .sum::<io::Result<u64>>()?,
             load_average: process::load_average(),
         })
     }
+}
+
+fn total_cpu(servers: &[u32]) -> io::Result<Duration> {
+    servers.iter().map(|server| process::cpu_time(*server)).sum()
 }
 
 /// What a measurement cost.
@@ -103,6 +114,7 @@ impl Metered {
         let latencies = &tally.latencies;
         Report {
             scenario: String::new(),
+            members: 1,
             clients: 0,
             connections: 0,
             value_bytes: 0,

@@ -57,6 +57,10 @@ pub async fn watch(world: Arc<World>, watcher: Watcher, mut random: Random) {
             if stream.create(request).is_err() {
                 return;
             }
+            if asks {
+                // While it may have to be told of the past first.
+                stream.request_progress();
+            }
             while let Some(responses) = stream.next().await {
                 let has_changes = responses.iter().any(|it| matches!(it.kind, WatchKind::Events { .. }));
                 let responses = responses.into_iter().collect();

@@ -107,6 +107,10 @@ async fn open(cluster: &Cluster, members: &[Rc<Member>], wanted: &Wanted) -> Opt
         ..WatchRequest::new(range_of(&wanted.keys))
     };
     stream.create(request).ok()?;
+    if wanted.progress {
+        // While it may have to be told of the past first.
+        stream.request_progress();
+    }
     Some(stream)
 }
 

@@ -45,6 +45,9 @@ struct Arguments {
     /// Connections that they share; 0 for one each, up to 100.
     #[arg(long, default_value_t = 0)]
     connections: usize,
+    /// Processes that form each server: their leader is asked, and the processor time of all is counted.
+    #[arg(long, default_value_t = 1)]
+    members: usize,
     /// How often each server is measured.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -79,6 +82,7 @@ struct Line<'a> {
 struct Summary<'a> {
     server: &'a str,
     scenario: String,
+    members: usize,
     clients: usize,
     connections: usize,
     rounds: usize,
@@ -109,7 +113,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn StdError>> {
     let directory = tempfile::tempdir_in(arguments.directory.as_deref().unwrap_or(here))?;
     let mut servers = Vec::new();
     for (index, program) in arguments.servers.iter().enumerate() {
-        servers.push(Server::start(program, &directory.path().join(index.to_string()))?);
+        let directory = directory.path().join(index.to_string());
+        servers.push(block_on(Server::start(program, &directory, arguments.members))?);
     }
     block_on(measure(arguments, &servers))
 }
@@ -141,6 +146,7 @@ async fn measure(arguments: &Arguments, servers: &[Server]) -> Result<(), Box<dy
         print(&Summary {
             server: server.name(),
             scenario: arguments.scenario.to_string(),
+            members: arguments.members,
             clients: arguments.clients,
             connections: setup.connections,
             rounds: arguments.rounds,
@@ -190,7 +196,7 @@ async fn one_round(
     }
     sleep(Duration::from_secs(1)).await;
     let events_before = prepared.events();
-    let meter = Meter::start(server.pid())?;
+    let meter = Meter::start(server.pids())?;
     phase.measure();
     sleep(Duration::from_secs(arguments.seconds)).await;
     phase.pause();
@@ -203,6 +209,7 @@ async fn one_round(
     }
     Ok(Report {
         scenario: arguments.scenario.to_string(),
+        members: arguments.members,
         clients: arguments.clients,
         connections: setup.connections,
         value_bytes: setup.value_bytes,

@@ -24,6 +24,7 @@ const CALM: Duration = Duration::from_millis(500);
 pub fn measure(plan: &Plan, program: &Path, dir: &Path, kills: u32) -> Result<Vec<Duration>, String> {
     block_on(async {
         let cluster = Rc::new(Cluster::start(plan, program, dir).await?);
+        cluster.network.close_eyes();
         cluster.start_all().await?;
         let recorder = Recorder::start();
         // When each member's client was last told that a write happened that it had asked for by then.

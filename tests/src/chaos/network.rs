@@ -58,6 +58,8 @@ struct State {
     successors: HashMap<usize, usize>,
     /// Grows with every reset.
     resets: u64,
+    /// Whether nobody looks which member connects.
+    is_blind: bool,
 }
 
 /// For whom a proxy stands.
@@ -144,6 +146,12 @@ impl Network {
         change(locked(&self.state).rules.entry((from, to)).or_default());
     }
 
+    /// From now on nobody looks which member connects to another, which takes tens of milliseconds: rules between members hold
+    /// for what is connected already. For measurements.
+    pub fn close_eyes(&self) {
+        locked(&self.state).is_blind = true;
+    }
+
     /// Breaks all connections.
     pub fn reset(&self) {
         locked(&self.state).resets += 1;
@@ -154,9 +162,13 @@ async fn accept(state: Arc<Mutex<State>>, listener: Listener, member: usize, sid
     let Ok(own) = listener.local_address() else { return };
     let mut random = StdRng::seed_from_u64(seed);
     while let Ok((stream, from)) = listener.accept().await {
-        let resets = locked(&state).resets;
+        let (resets, is_blind) = {
+            let state = locked(&state);
+            (state.resets, state.is_blind)
+        };
         let far = match side {
             Side::Clients => Some(End::Client),
+            Side::Peers if is_blind => Some(End::Client),
             Side::Peers => connected_member(&state, &from, &own).map(End::Member),
         };
         // Whoever connected is gone already.

@@ -3,7 +3,7 @@
 //!
 //! # Data path
 //! A [`scenario`] is a file of commands and the answers that are expected. [`play`] gives each of its actors a [`runner`], a
-//! small program in some language that carries commands out, and a store in some [`place`]. [`exchange`] has every language
+//! small program in some language that carries commands out, and a store in some [`place`]. [`exchange()`] has every language
 //! read what every other wrote.
 //!
 //! # Invariants

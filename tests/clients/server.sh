@@ -6,12 +6,16 @@
 # Every server listens on loopback, on ports that the kernel chose, and is stopped by its own process id.
 declare -A server_pid server_endpoint server_log server_words cluster_endpoints
 
+# Nobody connects from here: connections over loopback come from 127.0.0.1, and one of those may take the number of a dead
+# member's port.
+loopback=127.0.0.2
+
 # free_ports COUNT: so many ports that are free now.
 free_ports() {
     python3 -c '
 import socket, sys
-held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
-print(*(socket.getsockname()[1] for socket in held))' "$1"
+held = [socket.create_server((sys.argv[2], 0)) for _ in range(int(sys.argv[1]))]
+print(*(socket.getsockname()[1] for socket in held))' "$1" "$loopback"
 }
 
 # healthy HOST:PORT: it answers, and not that it is unavailable, as etcd does until it has a leader.
@@ -31,7 +35,7 @@ start_server() {
     for _ in 1 2 3; do
         local client peer
         read -r client peer <<<"$(free_ports 2)"
-        launch_member "$name" "$data" default "$client" "$peer" "default=http://127.0.0.1:$peer"
+        launch_member "$name" "$data" default "$client" "$peer" "default=http://$loopback:$peer"
         until_healthy "$name" && return
         stop_server "$name" || true
         grep -qi 'address already in use' "${server_log[$name]}" || break
@@ -47,7 +51,7 @@ start_cluster() {
     for _ in 1 2 3; do
         local -a ports=() all=() endpoints=()
         read -ra ports <<<"$(free_ports $((2 * count)))"
-        for number in $(seq "$count"); do all+=("m$number=http://127.0.0.1:${ports[2 * number - 1]}"); done
+        for number in $(seq "$count"); do all+=("m$number=http://$loopback:${ports[2 * number - 1]}"); done
         for number in $(seq "$count"); do
             launch_member "$name-$number" "$CLIENTS_SCRATCH/$name-$number.data" "m$number" \
                 "${ports[2 * number - 2]}" "${ports[2 * number - 1]}" "$(IFS=,; echo "${all[*]}")"
@@ -68,12 +72,12 @@ launch_member() {
     local log=$CLIENTS_SCRATCH/$1.log
     # Its log goes on over restarts.
     "${program[@]}" --name "$3" --data-dir "$2" \
-        --listen-client-urls "http://127.0.0.1:$4" --advertise-client-urls "http://127.0.0.1:$4" \
-        --listen-peer-urls "http://127.0.0.1:$5" --initial-advertise-peer-urls "http://127.0.0.1:$5" \
+        --listen-client-urls "http://$loopback:$4" --advertise-client-urls "http://$loopback:$4" \
+        --listen-peer-urls "http://$loopback:$5" --initial-advertise-peer-urls "http://$loopback:$5" \
         --initial-cluster "$6" ${7:+--initial-cluster-state "$7"} >>"$log" 2>&1 &
     server_pid[$1]=$!
     server_log[$1]=$log
-    server_endpoint[$1]=127.0.0.1:$4
+    server_endpoint[$1]=$loopback:$4
     server_words[$1]=$*
 }
 

@@ -15,6 +15,9 @@ use std::thread;
 use tempfile::TempDir;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+/// Where members listen to each other. Nobody connects from here: connections over loopback come from 127.0.0.1, and one of those
+/// may take the number of a dead member's port.
+const PEERS: &str = "127.0.0.2";
 
 /// A cluster, and what starts its members again.
 struct Cluster {
@@ -28,7 +31,7 @@ impl Cluster {
     /// Nobody runs yet.
     fn new(backends: [&'static str; 3]) -> Self {
         // Held together, so that they differ; free again when the members come.
-        let held: Vec<_> = NAMES.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        let held: Vec<_> = NAMES.iter().map(|_| TcpListener::bind((PEERS, 0)).expect("a port")).collect();
         let peers = held.iter().map(|port| port.local_addr().expect("bound").port()).collect();
         drop(held);
         let dir = TempDir::new().expect("a directory");
@@ -47,7 +50,7 @@ impl Cluster {
     }
 
     fn peer_url(&self, number: usize) -> String {
-        format!("http://127.0.0.1:{}", self.peers[number])
+        format!("http://{PEERS}:{}", self.peers[number])
     }
 
     /// Starts a member of all three.

@@ -1,6 +1,9 @@
 //! Reads what has left memory from the log's medium, on a thread of its own: the raft thread never waits for a disk.
 //!
 //! Needed after a restart and for members that are far behind; the thread starts with the first such read.
+//!
+//! # Invariants
+//! - A read that whoever asked for it no longer waits for takes no time of those behind it, unless it has begun.
 
 use crate::error::panic_text;
 use crate::storage::{LogEntry, LogReader, StorageError};
@@ -60,8 +63,9 @@ impl DiskReader {
         let (jobs, queue) = mpsc::channel::<Job>();
         let log = self.log.clone();
         let work = move || {
-            for job in queue {
-                // Nobody waits any more if the answer cannot be sent.
+            // What nobody waits for any more is not read: others wait behind it.
+            for job in queue.into_iter().filter(|job| !job.answer.is_canceled()) {
+                // Whoever waited may leave while it is read.
                 let _ = job.answer.send(read(&*log, job.range, job.bytes_max));
             }
         };
@@ -96,4 +100,55 @@ fn read(log: &dyn LogReader, range: Range<u64>, bytes_max: u64) -> Result<Vec<Lo
 
 fn closed() -> StorageError {
     StorageError::Poisoned { reason: "the log is closed".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Inspector;
+    use futures_util::FutureExt;
+
+    /// Says which reads begin, and lets each wait for a word.
+    struct Slow {
+        begins: mpsc::Sender<u64>,
+        may_end: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl LogReader for Slow {
+        fn read(
+            &self,
+            range: Range<u64>,
+            _: u64,
+            _: &mut dyn FnMut(LogEntry) -> ControlFlow<()>,
+        ) -> Result<(), StorageError> {
+            let _ = self.begins.send(range.start);
+            let _ = self.may_end.lock().recv();
+            Ok(())
+        }
+
+        fn verify(&self, _: &mut dyn Inspector) -> Result<(), StorageError> {
+            unreachable!("nobody asks for it")
+        }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_read() {
+        let (begins, has_begun) = mpsc::channel();
+        let (ends, may_end) = mpsc::channel();
+        let reader = DiskReader::new(Arc::new(Slow { begins, may_end: Mutex::new(may_end) }));
+        let wanted = [1, 5].map(|start| {
+            let mut first = Box::pin(reader.read(start..start + 1, 1));
+            assert!(first.as_mut().now_or_never().is_none());
+            // Begun and left, while the first one is read.
+            (start + 1..start + 4)
+                .for_each(|start| assert!(reader.read(start..start + 1, 1).now_or_never().is_none()));
+            first
+        });
+        drop(ends);
+        for read in wanted {
+            assert!(coffer_runtime::block_on(read).is_ok());
+        }
+        reader.shutdown();
+        assert_eq!(has_begun.try_iter().collect::<Vec<_>>(), [1, 5]);
+    }
 }

@@ -93,6 +93,12 @@ impl RaftNetworkV2<Types> for Client {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            let mut input = input;
+            // Nobody is asked before there is a request. openraft makes one out of entries that it reads and, after a failure,
+            // of a rest: a member that cannot be reached would end the stream before either, again and again, and leave
+            // behind a read of the log each time.
+            let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
+            let input = stream::iter([first]).chain(input);
             let pending = Arc::new(Pending::default());
             let (sent, ended) = (pending.clone(), pending.clone());
             let requests = input.map(from_append).inspect(move |request| sent.begins(request));
@@ -281,4 +287,39 @@ fn into_append_response(response: AppendResponse) -> StreamAppendResult<Types> {
 fn into_vote_response(response: VoteResponse) -> RaftVoteResponse<Types> {
     let last: Option<LogId> = response.last;
     RaftVoteResponse::new(into_vote(&response.vote), last.map(to_raft_id), response.granted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::peers::NoPeers;
+    use super::*;
+    use futures_util::FutureExt;
+
+    /// openraft rests after a failure where it makes the next request: a stream that fails before that is begun anew at once.
+    #[test]
+    fn a_member_that_cannot_be_reached_fails_no_stream_before_its_first_request() {
+        let lane = NoPeers.lane(2, &bytes::Bytes::new(), LaneKind::Entries);
+        let mut client = Client { lane, patience: Duration::from_secs(60) };
+        let (sender, requests) = async_channel::unbounded();
+        let option = || RPCOption::new(Duration::from_secs(60));
+        {
+            let mut begun = client.stream_append(requests.boxed(), option());
+            assert!(begun.as_mut().now_or_never().is_none(), "there is no request");
+            let request = AppendEntriesRequest {
+                vote: into_vote(&Default::default()),
+                prev_log_id: None,
+                entries: Vec::new(),
+                leader_commit: None,
+            };
+            sender.try_send(request).expect("awaited");
+            let mut answers = begun.now_or_never().expect("there is a request").expect("a stream");
+            assert!(matches!(answers.next().now_or_never(), Some(Some(Err(RPCError::Unreachable(_))))));
+        }
+        let mut answers = client
+            .stream_append(stream::empty(), option())
+            .now_or_never()
+            .expect("it ends")
+            .expect("a stream");
+        assert!(answers.next().now_or_never().expect("it ends").is_none());
+    }
 }

@@ -6,12 +6,19 @@
 //! - One confirmation is under way at a time.
 
 use crate::Error;
-use coffer_runtime::Handle;
+use coffer_runtime::{Handle, sleep};
 use futures_channel::oneshot;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::mem::take;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where at least so many waited, the next round begins a little later: they come back one after the other, and the first of them
+/// would have a round for itself.
+const CROWD: usize = 4;
+/// How much later: as long as the round took, and at most this.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// The reads that wait for the next confirmation.
 #[derive(Default)]
@@ -66,10 +73,14 @@ impl Ends {
                 }
                 take(&mut rounds.waiting)
             };
+            let (began, crowd) = (Instant::now(), waiting.len() >= CROWD);
             let outcome = confirm().await;
             for waiter in waiting {
                 // The reader may have left.
                 drop(waiter.send(outcome.clone()));
+            }
+            if crowd {
+                sleep(began.elapsed().min(GATHER_MAX)).await;
             }
         }
     }

@@ -159,10 +159,10 @@ impl SnapshotView {
         Ok(page)
     }
 
-    /// Whether a record belongs to the view: it is part of the history after the compact revision, or what its key
-    /// shows there.
+    /// Whether a record belongs to the view: it is part of the history from the compact revision on, deletions too, because a
+    /// watch may begin there; or what its key shows there.
     fn shows(&self, key: &[u8], revision: Revision, tombstone: bool) -> bool {
-        if revision.main > self.compact_revision {
+        if revision.main >= self.compact_revision {
             return revision.main <= self.revision;
         }
         let visible = || self.reader.get(key, self.compact_revision);

@@ -6,6 +6,7 @@ use coffer_core::node::{Node, NodeConfig, SnapshotView};
 use coffer_core::request::*;
 use coffer_core::revision::Revision;
 use coffer_core::storage::{DirectoryEntry, Log, MemoryDisk, Records, SnapshotSource, StorageError};
+use coffer_core::watch::{WatchKind, WatchRequest};
 use coffer_core::{Error, KeyRange, LeaseId, Member, MemberInfo, Record};
 use coffer_runtime::block_on;
 use std::sync::Arc;
@@ -170,6 +171,52 @@ fn a_store_made_from_a_view_is_the_same_store() {
     let copied = open(&copy, 4);
     put(&copied, "new", "write", 0);
     assert_eq!(copied.header().revision, view.revision() + 1);
+}
+
+/// A watch may begin at the compact revision, in the copy too.
+#[test]
+fn what_happened_at_the_compact_revision_is_carried_along() {
+    let node = open(&MemoryDisk::new(), 1);
+    ["stays", "goes", "first", "second"].iter().for_each(|key| put(&node, key, "1", 0));
+    // Revision 6: a deletion and a put at once.
+    let deletion = |key: &str| {
+        TxnOp::DeleteRange(DeleteRangeRequest { range: KeyRange::single(key.to_owned()), prev_kv: false })
+    };
+    let put_again =
+        TxnOp::Put(PutRequest { key: "stays".into(), value: "2".into(), ..PutRequest::default() });
+    let success = vec![deletion("goes"), put_again];
+    block_on(node.txn(TxnRequest { success, ..TxnRequest::default() })).expect("a txn");
+    put(&node, "later", "1", 0);
+    compact(&node, 6);
+    let view = block_on(node.snapshot_view()).expect("a view");
+    let copy = MemoryDisk::new();
+    let audit = restored(&copy, &content(&view), records(&view, 4096)).expect("a restored store");
+    assert_eq!(audit.hash, hash(&node, 0).hash);
+    let told = |node: &Node| {
+        let mut stream = node.watch();
+        stream
+            .create(WatchRequest { start_revision: 6, ..WatchRequest::new(KeyRange::all()) })
+            .expect("a watch");
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            for response in block_on(stream.next()).expect("it goes on") {
+                if let WatchKind::Events { events, .. } = response.kind {
+                    told.extend(
+                        events.iter().map(|it| (it.event.record.key.clone(), it.event.record.tombstone)),
+                    );
+                }
+            }
+        }
+        told
+    };
+    let expected =
+        [("goes", true), ("stays", false), ("later", false)].map(|(key, gone)| (Bytes::from(key), gone));
+    assert_eq!(told(&node), expected);
+    for boot in 2..4 {
+        let copied = open(&copy, boot);
+        assert_eq!(told(&copied), expected);
+        copied.shutdown();
+    }
 }
 
 fn members(ids: &[u64]) -> Vec<Member> {

@@ -1,6 +1,6 @@
 //! Daemons of the program under measurement, stopped by their own process ids.
 
-use coffer_bench::process::free_address;
+use coffer_bench::process::free_addresses;
 use coffer_rpc::client::{Client, ClientConfig};
 use coffer_runtime::block_on;
 use std::io::{self, BufRead, BufReader};
@@ -28,8 +28,8 @@ impl Cluster {
             let members = vec![Daemon::start(program, &directory.join("data"), &[])?];
             return Ok(Self { members, leader: 0 });
         }
-        let urls = (0..members).map(|_| Ok(format!("http://{}", free_address()?)));
-        let urls = urls.collect::<io::Result<Vec<_>>>()?;
+        let urls: Vec<_> =
+            free_addresses(members)?.iter().map(|address| format!("http://{address}")).collect();
         let named: Vec<_> = urls.iter().enumerate().map(|(number, url)| format!("m{number}={url}")).collect();
         let members = urls.iter().enumerate().map(|(number, url)| {
             let name = format!("m{number}");

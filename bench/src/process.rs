@@ -36,12 +36,14 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
-/// A port of loopback that the kernel chose. Somebody else may take it before the server does, which then fails to start.
+/// So many ports of loopback that the kernel chose, each another. Somebody else may take one before the server does, which then
+/// fails to start.
 ///
 /// # Errors
-/// There is none.
-pub fn free_address() -> io::Result<String> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.to_string())
+/// There are not as many.
+pub fn free_addresses(count: usize) -> io::Result<Vec<String>> {
+    let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect()
 }
 
 /// The machine's load average over one minute; 0 if it is not told.

@@ -2,7 +2,7 @@
 
 use super::client::Connection;
 use super::null;
-use coffer_bench::process::free_address;
+use coffer_bench::process::free_addresses;
 use coffer_etcd::proto::etcdserverpb::{StatusRequest, StatusResponse};
 use coffer_runtime::sleep;
 use std::io::{self, BufRead, BufReader};
@@ -31,17 +31,18 @@ impl Server {
         if name == "null" {
             return Ok(Self { name, members: vec![Member::start_null()?], leader: 0 });
         }
-        let peers = (0..members).map(|_| free_address()).collect::<io::Result<Vec<_>>>()?;
+        let mut peers = free_addresses(2 * members)?;
+        let clients = peers.split_off(members);
         let all: Vec<_> =
             peers.iter().enumerate().map(|(number, peer)| format!("m{number}=http://{peer}")).collect();
-        let members = peers.iter().enumerate().map(|(number, peer)| {
+        let members = peers.iter().zip(clients).enumerate().map(|(number, (peer, address))| {
             let member = format!("m{number}");
             let mut command = Command::new(program);
             if name == "coffer" {
                 command.arg("etcd");
             }
             command.arg(format!("--data-dir={}", directory.join(&member).display()));
-            Member::start(&mut command, &member, peer, &all.join(","))
+            Member::start(&mut command, &member, address, peer, &all.join(","))
         });
         let members = members.collect::<io::Result<Vec<_>>>()?;
         let leader = leader(&members).await?;
@@ -93,8 +94,7 @@ struct Member {
 
 impl Member {
     /// Adds what every etcd takes.
-    fn start(command: &mut Command, name: &str, peer: &str, all: &str) -> io::Result<Self> {
-        let address = free_address()?;
+    fn start(command: &mut Command, name: &str, address: String, peer: &str, all: &str) -> io::Result<Self> {
         let child = command
             .arg(format!("--name={name}"))
             .arg("--log-level=error")

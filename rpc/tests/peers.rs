@@ -238,6 +238,40 @@ fn a_dead_member_delays_nobody_and_a_late_one_gets_a_snapshot() {
     members.values().for_each(Member::stop);
 }
 
+/// Raft keeps its lanes to a member while it leads: where they lead must follow the membership.
+#[test]
+fn a_member_that_moves_is_found_by_the_leader_that_there_is() {
+    let mut members = found(3);
+    let first = leader(&members);
+    let moves = (1..=3).find(|id| *id != first).unwrap();
+    propose(&members[&first].consensus, "before");
+    let founding = || members[&moves].journal.0.lock().membership.is_some();
+    eventually("it knows the members", founding);
+    let term = members[&first].consensus.status().term;
+    let gone = members.remove(&moves).unwrap();
+    gone.stop();
+    let (listener, address) = listen();
+    let describe = MemberChange::Describe { member: moves, description: address };
+    block_on(members[&first].consensus.change(describe)).unwrap();
+    let Member { disk, journal, .. } = gone;
+    let back = Identity { boot: 7, ..identity(moves) };
+    let back = Member::start_on(disk, journal, back, Some(listener), Founding::Join);
+    members.insert(moves, back);
+    propose(&members[&first].consensus, "after");
+    eventually("it has everything", || members[&moves].journal.0.lock().payloads.len() == 2);
+    let status = members[&first].consensus.status();
+    assert!(status.is_leader && status.term == term, "nobody else has led");
+
+    // A living one that is told to come in at another door: the lanes that are open end as well.
+    let (listener, address) = listen();
+    members[&moves].network.serve(members[&moves].consensus.clone(), vec![listener]);
+    let describe = MemberChange::Describe { member: moves, description: address };
+    block_on(members[&first].consensus.change(describe)).unwrap();
+    propose(&members[&first].consensus, "another door");
+    eventually("it has that, too", || members[&moves].journal.0.lock().payloads.len() == 3);
+    members.values().for_each(Member::stop);
+}
+
 /// Nobody has told the others' networks that it was removed: they know it from the log, as after a restart of all.
 #[test]
 fn a_member_that_was_removed_while_it_was_down_is_told_so() {

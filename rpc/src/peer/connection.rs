@@ -1,6 +1,6 @@
 //! Sockets to other members: made when they are used, kept while they live.
 
-use super::Thread;
+use super::{PeerConfig, Thread};
 use crate::net::{Fault, Link, Network, drive};
 use crate::schema::peer_capnp::{Lane, hello_answer, peer, peer_gate, pinger, refusal};
 use crate::ticker::Ticker;
@@ -23,8 +23,24 @@ use std::time::Duration;
 pub(super) struct Connection {
     pub(super) peer: peer::Client,
     pub(super) link: Link,
-    /// What the membership said when it was made.
-    description: Bytes,
+    /// The newest of what the membership said of the member and where that still leads here.
+    description: RefCell<Bytes>,
+    /// Where the member listened when it was made: one of these it leads to.
+    addresses: Vec<Address>,
+}
+
+impl Connection {
+    /// Whether it leads where `description` says.
+    fn leads_to(&self, config: &PeerConfig, description: &Bytes) -> bool {
+        if *self.description.borrow() == *description {
+            return true;
+        }
+        let same = (config.addresses)(description) == self.addresses;
+        if same {
+            self.description.replace(description.clone());
+        }
+        same
+    }
 }
 
 type Opening = Shared<LocalBoxFuture<'static, Result<Rc<Connection>, PeerError>>>;
@@ -39,7 +55,8 @@ enum Slot {
 pub(super) struct Connections(RefCell<HashMap<(u64, u16), Slot>>);
 
 impl Connections {
-    /// The connection to `member` on `lane`, which is made if there is none.
+    /// The connection to `member` on `lane`, which is made if there is none. If the member listens elsewhere by now, all
+    /// connections to where it was end.
     pub(super) async fn get(
         thread: &Rc<Thread>,
         member: u64,
@@ -50,16 +67,24 @@ impl Connections {
         let opening = {
             let mut slots = thread.connections.0.borrow_mut();
             match slots.get(&key) {
-                Some(Slot::Open(open)) if open.link.fault().is_none() && open.description == *description => {
+                Some(Slot::Open(open))
+                    if open.link.fault().is_none() && open.leads_to(&thread.config, description) =>
+                {
                     return Ok(open.clone());
                 }
                 Some(Slot::Opening(opening)) => opening.clone(),
                 _ => {
+                    for ((of, _), slot) in slots.iter() {
+                        if let Slot::Open(former) = slot
+                            && *of == member
+                            && !former.leads_to(&thread.config, description)
+                        {
+                            former.link.fail(Fault::Closed);
+                        }
+                    }
                     let opening = open(thread.clone(), member, description.clone(), lane);
                     let opening = opening.boxed_local().shared();
-                    if let Some(Slot::Open(former)) = slots.insert(key, Slot::Opening(opening.clone())) {
-                        former.link.fail(Fault::Closed);
-                    }
+                    slots.insert(key, Slot::Opening(opening.clone()));
                     opening
                 }
             }
@@ -96,11 +121,15 @@ async fn open(
 ) -> Result<Rc<Connection>, PeerError> {
     let addresses = (thread.config.addresses)(&description);
     let mut failed = "its membership entry names no address".to_owned();
-    for address in addresses {
-        let opened = open_at(&thread, member, &description, lane, &address);
+    for address in &addresses {
+        let opened = open_at(&thread, member, lane, address);
         match thread.ticker.limit(thread.config.connect_timeout, opened).await {
-            Some(Ok(connection)) => {
+            Some(Ok((peer, link))) => {
                 tracing::debug!(member = format_args!("{member:x}"), %address, ?lane, "connected");
+                let description = RefCell::new(description);
+                let connection = Rc::new(Connection { peer, link, description, addresses });
+                let idle = thread.config.idle_timeout;
+                spawn(ping(Rc::downgrade(&connection), thread.ticker.clone(), idle));
                 return Ok(connection);
             }
             Some(Err(reason)) => failed = format!("{address}: {reason}"),
@@ -113,10 +142,9 @@ async fn open(
 async fn open_at(
     thread: &Rc<Thread>,
     member: u64,
-    description: &Bytes,
     lane: Lane,
     address: &Address,
-) -> Result<Rc<Connection>, String> {
+) -> Result<(peer::Client, Link), String> {
     let config = &thread.config;
     let named_by = thread.service.named_by().await;
     let stream = Stream::connect(address).await.map_err(|error| error.to_string())?;
@@ -157,9 +185,7 @@ async fn open_at(
     tracing::debug!(member = format_args!("{member:x}"), protocol, "agreed with a peer");
     guard.disarm();
     link.logged_in();
-    let connection = Rc::new(Connection { peer, link, description: description.clone() });
-    spawn(ping(Rc::downgrade(&connection), thread.ticker.clone(), config.idle_timeout));
-    Ok(connection)
+    Ok((peer, link))
 }
 
 /// Shows the other side that this one lives.

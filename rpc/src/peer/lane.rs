@@ -32,11 +32,18 @@ const CHUNK_BYTES: usize = 256 << 10;
 struct Way {
     jobs: Sender<Job>,
     member: u64,
+    /// What the membership said of the member when this was made. Raft keeps its lanes while it leads: see [`Way::connect`].
     description: Bytes,
     lane: WireLane,
 }
 
 impl Way {
+    /// The connection to where the member is by what the newest membership says, or by what was said of it to begin with.
+    async fn connect(self, thread: &Rc<Thread>) -> Result<Rc<Connection>, PeerError> {
+        let description = thread.service.description(self.member).unwrap_or(self.description);
+        Connections::get(thread, self.member, &description, self.lane).await
+    }
+
     /// Asks on the peers' thread, for at most `patience`. If whoever waits leaves, the question goes on.
     fn ask<T, F>(
         &self,
@@ -48,12 +55,12 @@ impl Way {
         F: Future<Output = capnp::Result<T>> + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let Self { jobs, member, description, lane } = self.clone();
+        let way = self.clone();
         let job: Job = Box::new(move |thread| {
             let thread = thread.clone();
             Box::pin(async move {
                 let asked = async {
-                    let connection = Connections::get(&thread, member, &description, lane).await?;
+                    let connection = way.connect(&thread).await?;
                     ask(connection).await.map_err(no_answer)
                 };
                 let silent = || Err(PeerError::NoAnswer(format!("nothing was heard for {patience:?}")));
@@ -62,7 +69,7 @@ impl Way {
                 let _ = sender.send(outcome);
             })
         });
-        let sent = jobs.try_send(job).is_ok();
+        let sent = self.jobs.try_send(job).is_ok();
         Box::pin(async move {
             match answer.await {
                 Ok(outcome) if sent => outcome,
@@ -116,11 +123,11 @@ impl Lane for Sending {
         // Bounded by the window.
         let (sender, queue) = async_channel::unbounded();
         let (answer, answers) = async_channel::unbounded();
-        let Way { jobs, member, description, lane } = self.way.clone();
+        let way = self.way.clone();
         let job: Job = Box::new(move |thread| {
             let thread = thread.clone();
             Box::pin(async move {
-                match Connections::get(&thread, member, &description, lane).await {
+                match way.connect(&thread).await {
                     Ok(connection) => relay(&connection, queue, answer).await,
                     // The window has gone if it cannot be sent.
                     Err(error) => drop(answer.try_send(Err(error))),
@@ -128,7 +135,7 @@ impl Lane for Sending {
             })
         });
         // If it cannot be sent, the answers end, which is an error to the window.
-        let _ = jobs.try_send(job);
+        let _ = self.way.jobs.try_send(job);
         Window::new(requests, sender, answers, patience).boxed()
     }
 
@@ -139,12 +146,12 @@ impl Lane for Sending {
         patience: Duration,
     ) -> BoxFuture<'_, Result<Vote, PeerError>> {
         let (sender, answer) = oneshot::channel();
-        let Way { jobs, member, description, lane } = self.way.clone();
+        let way = self.way.clone();
         let job: Job = Box::new(move |thread| {
             let thread = thread.clone();
             Box::pin(async move {
                 let sent = async {
-                    let connection = Connections::get(&thread, member, &description, lane).await?;
+                    let connection = way.connect(&thread).await?;
                     send_snapshot(&thread, &connection, vote, snapshot, patience).await
                 };
                 // Ends when whoever waits leaves: raft gave the transfer up.
@@ -155,7 +162,7 @@ impl Lane for Sending {
                 }
             })
         });
-        let _ = jobs.try_send(job);
+        let _ = self.way.jobs.try_send(job);
         Box::pin(async move {
             answer
                 .await

@@ -113,6 +113,11 @@ impl Service {
         Ok((consensus, protocol))
     }
 
+    /// What the newest membership says of a member, if it names that one and this node is served.
+    pub(super) fn description(&self, member: u64) -> Option<Bytes> {
+        self.consensus.borrow().as_ref()?.membership().members.get(&member).cloned()
+    }
+
     /// Index of the newest committed membership, if it names this member.
     pub(super) async fn named_by(&self) -> Option<u64> {
         let consensus = self.consensus.borrow().clone()?;

@@ -45,6 +45,8 @@ pub enum Bug {
     HashNotCompared,
     /// A snapshot says nothing of deletions.
     SnapshotWithoutTombstones,
+    /// A member that takes over a snapshot keeps the content that it had, and says that it has the snapshot's.
+    SnapshotConflictKept,
     /// Watchers are not told what a snapshot brought.
     SnapshotUntold,
     /// A watch begins one revision too late.
@@ -106,6 +108,7 @@ pub fn planted(bug: Bug) -> bool {
             "entry-applied-twice" => Bug::EntryAppliedTwice,
             "hash-not-compared" => Bug::HashNotCompared,
             "snapshot-without-tombstones" => Bug::SnapshotWithoutTombstones,
+            "snapshot-conflict-kept" => Bug::SnapshotConflictKept,
             "snapshot-untold" => Bug::SnapshotUntold,
             "watch-gap" => Bug::WatchGap,
             "watch-duplicate" => Bug::WatchDuplicate,

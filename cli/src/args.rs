@@ -6,6 +6,7 @@ use crate::output::Format;
 use crate::seal::{NewKeyFlags, SealFlags};
 use crate::serve::ServeOptions;
 use crate::serve::dev::DevOptions;
+use crate::serve::settings::check_peer_url;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use coffer::request::{SortOrder, SortTarget};
 use coffer::{Backend, LeaseId, byte_count, duration};
@@ -416,7 +417,7 @@ pub(crate) enum MemberCommand {
         /// What it will be called
         name: String,
         /// Where other members will reach it, separated by commas
-        #[arg(long, value_name = "URL,…", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = peer_url, required = true)]
         peer_urls: Vec<String>,
         /// It gets the log, and no vote
         #[arg(long)]
@@ -440,7 +441,7 @@ pub(crate) enum MemberCommand {
         #[arg(value_parser = member_id)]
         id: u64,
         /// Where they reach it from now on, separated by commas
-        #[arg(long, value_name = "URL,…", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = peer_url, required = true)]
         peer_urls: Vec<String>,
     },
     /// Put a new member in the place of one whose store was lost or damaged
@@ -702,6 +703,12 @@ fn member_id(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     u64::from_str_radix(digits, 16)
         .map_err(|_| "a member's id is a hexadecimal number, as `coffer member list` shows it".into())
+}
+
+/// Reads a URL at which members reach each other, checked as `coffer serve` checks it.
+fn peer_url(text: &str) -> Result<String, String> {
+    let url = text.trim();
+    check_peer_url(url).map(|()| url.to_owned())
 }
 
 #[cfg(test)]

@@ -436,6 +436,7 @@ mod tests {
     fn what_is_not_there_says_so() {
         for (line, reason) in [
             ("--unsafe-no-fsync", "an acknowledgement means that the data is on the disk"),
+            ("--force-new-cluster", "--force-new-cluster: that takes a command of its own"),
             ("--proxy on", "the v2 proxy is not there"),
             ("--discovery-srv example.com", "members are not found by discovery"),
             ("--listen-peer-urls https://127.0.0.1:1", "TLS is not there yet"),
@@ -448,6 +449,14 @@ mod tests {
                 Err(Refusal::NotThere(text)) => assert!(text.contains(reason), "{line}: {text}"),
                 other => panic!("{line}: {other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_may_be_given_with_its_default() {
+        for line in ["--force-new-cluster=false", "--unsafe-no-fsync=false", "--proxy off", "--cert-file="] {
+            let mut given = given(line);
+            assert!(Settings::new(&mut given).is_ok() && given.notes.is_empty(), "{line}: {:?}", given.notes);
         }
     }
 

@@ -227,7 +227,8 @@ static FEATURES: [Flag; 9] = [
 
 #[rustfmt::skip]
 static UNSAFE: [Flag; 2] = [
-    flag(Unsafe, 4, "force-new-cluster", Bool, "false", Idle, "a store of one member needs no force"),
+    flag(Unsafe, 4, "force-new-cluster", Bool, "false", Refused,
+        "that takes a command of its own, for a stopped member: coffer recover --force-new-cluster DIR --data-dir NEW"),
     flag(Unsafe, 4, "unsafe-no-fsync", Bool, "false", Refused,
         "an acknowledgement means that the data is on the disk; there is no way to weaken that"),
 ];

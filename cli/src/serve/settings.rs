@@ -138,14 +138,14 @@ impl Peers<'_> {
         let listen_urls = listen.unwrap_or_else(|| vec![DEFAULT_PEER_URL.into()]);
         let listen_urls: Vec<String> = trimmed(&listen_urls).map(str::to_owned).collect();
         for url in &listen_urls {
-            check_peer_url("listen-peer-urls", url)?;
+            check_peer_url(url).map_err(|error| format!("listen-peer-urls: {error}"))?;
         }
         let flags = NewClusterFlags::of(name, cluster, token, advertise);
         let cluster = flags.resolve().and_then(|wanted| wanted.cluster(new_cluster::NOTHING));
         let cluster =
             cluster.map_err(|failure| failure.to_string())?.ok_or("there is no cluster to found")?;
         for url in cluster.members().iter().flat_map(|member| &member.info.peer_urls) {
-            check_peer_url("initial-cluster", url)?;
+            check_peer_url(url).map_err(|error| format!("initial-cluster: {error}"))?;
         }
         Ok(Some(Peering { listen_urls, cluster, joins }))
     }
@@ -164,15 +164,13 @@ fn joins(state: &str) -> Result<bool, String> {
 }
 
 /// Refuses a URL that members cannot use yet.
-pub(crate) fn check_peer_url(setting: &str, url: &str) -> Result<(), String> {
+pub(crate) fn check_peer_url(url: &str) -> Result<(), String> {
     match url.split_once("://") {
-        Some(("coffer" | "http", _)) => {
-            urls::read_peers(url).map(drop).map_err(|error| format!("{setting}: {error}"))
-        }
+        Some(("coffer" | "http", _)) => urls::read_peers(url).map(drop),
         Some(("coffers" | "https", _)) => {
-            Err(format!("{setting}: `{url}`: TLS between members is not there yet; use http:// or coffer://"))
+            Err(format!("`{url}`: TLS between members is not there yet; use http:// or coffer://"))
         }
-        _ => Err(format!("{setting}: `{url}` must begin with coffer:// or http://")),
+        _ => Err(format!("`{url}` must begin with coffer:// or http://")),
     }
 }
 

@@ -38,6 +38,27 @@ fn wrong_command_lines_are_usage_errors() {
 }
 
 #[test]
+fn members_get_no_urls_that_nobody_reaches() {
+    let nobody = ["--endpoints", "coffer://127.0.0.1:1", "--command-timeout", "2s", "member"];
+    for (url, reason) in [
+        ("https://a:1", "TLS between members is not there yet"),
+        ("http://a:1,coffers://a:1", "TLS between members is not there yet"),
+        ("unix:///run/a", "must begin with coffer:// or http://"),
+        ("a:1", "must begin with coffer:// or http://"),
+        ("http://a:1,", "must begin with coffer:// or http://"),
+        ("http://a", "does not have the form \"host:port\""),
+        ("http://a:1/path", "must not contain a path"),
+    ] {
+        for change in [["add", "d"], ["update", "1"]] {
+            run(nobody.iter().chain(&change).chain(&["--peer-urls", url])).fails(2, reason);
+        }
+    }
+    // What is sound gets as far as the server.
+    run(nobody.iter().chain(&["add", "d", "--peer-urls", "http://a:1, coffer://[::1]:2"]))
+        .fails(3, "is `coffer serve` running there?");
+}
+
+#[test]
 fn bad_keys_and_values_are_refused() {
     for place in Place::both() {
         place.run(["put", "", "v"]).fails(1, "key is not provided");

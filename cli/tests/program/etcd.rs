@@ -196,6 +196,7 @@ fn what_is_wrong_ends_it_with_the_codes_of_etcd() {
             2,
             "etcd: --unsafe-no-fsync: an acknowledgement means that the data is on the disk",
         ),
+        (&["--force-new-cluster"], 2, "coffer recover --force-new-cluster DIR --data-dir NEW\n"),
         (
             &["--initial-cluster=default=http://a:1,b=http://b:1"],
             1,

@@ -294,6 +294,12 @@ pub async fn publish(node: &Node, own: &MemberInfo) -> Result<(), Error> {
         if let Some(reason) = node.failed() {
             return Err(reason);
         }
+        // Told from what this member remembers, an operator's change that it slept through would be taken back.
+        if let Err(error) = node.barrier().await {
+            tracing::debug!(%error, "this member is not published yet");
+            coffer_runtime::sleep(PUBLISH_INTERVAL).await;
+            continue;
+        }
         let membership = node.membership();
         let known = membership.members.get(&id).cloned();
         if let Some(known) = known {

@@ -1,176 +1,18 @@
 //! Three daemons on loopback that found a cluster together: everything through each of them, and on after a `kill -9`.
 
-use crate::support::{Daemon, Ran, output_of, program, run, wait_for};
+use crate::support::cluster::{Cluster, NAMES, Writer, id_now};
+use crate::support::{Daemon, output_of, program, run, wait_for};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use tempfile::TempDir;
-
-const NAMES: [&str; 3] = ["a", "b", "c"];
-/// Where members listen to each other. Nobody connects from here: connections over loopback come from 127.0.0.1, and one of those
-/// may take the number of a dead member's port.
-const PEERS: &str = "127.0.0.2";
-
-/// A cluster, and what starts its members again.
-struct Cluster {
-    dir: TempDir,
-    peers: Vec<u16>,
-    backends: [&'static str; 3],
-    members: Vec<Option<Daemon>>,
-}
-
-impl Cluster {
-    /// Nobody runs yet.
-    fn new(backends: [&'static str; 3]) -> Self {
-        // Held together, so that they differ; free again when the members come.
-        let held: Vec<_> = NAMES.iter().map(|_| TcpListener::bind((PEERS, 0)).expect("a port")).collect();
-        let peers = held.iter().map(|port| port.local_addr().expect("bound").port()).collect();
-        drop(held);
-        let dir = TempDir::new().expect("a directory");
-        Self { dir, peers, backends, members: vec![None, None, None] }
-    }
-
-    /// All three found it together.
-    fn start(backends: [&'static str; 3]) -> Self {
-        let mut cluster = Self::new(backends);
-        cluster.members = (0..3).map(|number| Some(cluster.member(number))).collect();
-        cluster
-    }
-
-    fn dir_of(&self, number: usize) -> std::path::PathBuf {
-        self.dir.path().join(NAMES[number])
-    }
-
-    fn peer_url(&self, number: usize) -> String {
-        format!("http://{PEERS}:{}", self.peers[number])
-    }
-
-    /// Starts a member of all three.
-    fn member(&self, number: usize) -> Daemon {
-        Daemon::start_with(&mut self.command(number, &[0, 1, 2], "new"))
-    }
-
-    /// What starts a member that is told of these.
-    fn command(&self, number: usize, known: &[usize], state: &str) -> Command {
-        let known: Vec<_> =
-            known.iter().map(|number| format!("{}={}", NAMES[*number], self.peer_url(*number))).collect();
-        let mut command = program();
-        command.args(["serve", "--name", NAMES[number], "--backend", self.backends[number]]);
-        command.args(["--initial-cluster", &known.join(","), "--initial-cluster-token", "test"]);
-        command.args(["--initial-cluster-state", state, "--listen-peer-urls", &self.peer_url(number)]);
-        command.args(["--listen-client-urls", "coffer://127.0.0.1:0,http://127.0.0.1:0"]);
-        command.args(["--log-level", "error", "--data-dir"]).arg(self.dir_of(number));
-        command
-    }
-
-    /// Asks a member through etcd's JSON gateway.
-    fn ask(&self, number: usize, path: &str, body: &Value) -> Value {
-        let ready = &self.members[number].as_ref().expect("it runs").ready;
-        let address = ready.split("http://").nth(1).expect("it serves http").trim().to_owned();
-        let mut stream = TcpStream::connect(&address).expect("it listens");
-        let body = body.to_string();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).expect("written");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("read");
-        let (_, json) = answer.split_once("\r\n\r\n").expect("an answer");
-        let json = &json[json.find('{').expect("JSON")..=json.rfind('}').expect("JSON")];
-        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {answer}"))
-    }
-
-    /// The members as `number` lists them: their names, and whether they are learners.
-    fn list(&self, number: usize) -> Vec<(String, bool)> {
-        let list = self.ask(number, "/v3/cluster/member/list", &json!({}));
-        let members = list["members"].as_array().unwrap_or_else(|| panic!("{list}")).iter();
-        let mut members: Vec<_> = members
-            .map(|member| {
-                (member["name"].as_str().unwrap_or_default().to_owned(), member["isLearner"] == json!(true))
-            })
-            .collect();
-        members.sort();
-        members
-    }
-
-    fn at(&self, number: usize) -> &str {
-        &self.members[number].as_ref().expect("it runs").endpoint
-    }
-
-    fn run(&self, number: usize, args: &[&str]) -> Ran {
-        run(["--endpoints", self.at(number), "--command-timeout", "20s"].iter().chain(args))
-    }
-
-    fn put(&self, number: usize, key: &str, value: &str) {
-        assert_eq!(self.run(number, &["put", key, value]).ok(), "OK\n");
-    }
-
-    fn get(&self, number: usize, key: &str) -> String {
-        self.run(number, &["get", key, "--print-value-only"]).ok()
-    }
-
-    fn status(&self, number: usize) -> Value {
-        let status = self.run(number, &["status", "-w", "json"]).json();
-        status[0]["Status"].clone()
-    }
-
-    fn running(&self) -> impl Iterator<Item = usize> {
-        (0..3).filter(|number| self.members[*number].is_some())
-    }
-
-    /// Which member leads, once all who run agree.
-    fn leader(&self) -> usize {
-        wait_for(|| {
-            let statuses: Vec<_> = self.running().map(|number| (number, self.status(number))).collect();
-            let leader = statuses[0].1["leader"].clone();
-            let agree = leader != 0 && statuses.iter().all(|(_, status)| status["leader"] == leader);
-            let leads = statuses.iter().find(|(_, status)| status["header"]["member_id"] == leader);
-            leads.filter(|_| agree).map(|(number, _)| *number)
-        })
-    }
-
-    fn kill(&mut self, number: usize) {
-        let mut member = self.members[number].take().expect("it runs");
-        member.signal(Signal::KILL);
-        member.wait();
-    }
-
-    /// Waits until all hold the same, as their hashes say.
-    fn settle(&self) {
-        wait_for(|| {
-            let hashes: Vec<_> = self
-                .running()
-                .map(|number| self.run(number, &["hashkv", "-w", "json"]).json())
-                .map(|hash| {
-                    (hash[0]["HashKV"]["hash"].clone(), hash[0]["HashKV"]["header"]["revision"].clone())
-                })
-                .collect();
-            hashes.iter().all(|hash| *hash == hashes[0]).then_some(())
-        });
-    }
-}
-
-/// The id of a member in a list.
-fn id_now(listed: &Value, number: usize) -> String {
-    let members = listed["members"].as_array().expect("members").iter();
-    let id =
-        members.filter(|member| member["name"] == NAMES[number]).find_map(|member| member["ID"].as_u64());
-    format!("{:x}", id.unwrap_or_else(|| panic!("{listed}")))
-}
+use std::process::Stdio;
 
 fn exercise(backends: [&'static str; 3]) {
     let mut cluster = Cluster::start(backends);
     let leader = cluster.leader();
-    for (writer, name) in NAMES.iter().enumerate() {
+    for (writer, name) in NAMES[..3].iter().enumerate() {
         let key = format!("by/{name}");
         cluster.put(writer, &key, "1");
         for reader in 0..3 {
@@ -229,53 +71,19 @@ fn members_may_keep_their_stores_differently() {
 fn members_are_restarted_one_after_another_while_a_client_writes() {
     let mut cluster = Cluster::start(["segment", "sqlite", "segment"]);
     cluster.leader();
-    let all = |cluster: &Cluster| {
-        NAMES.iter().enumerate().map(|(number, _)| cluster.at(number).to_owned()).collect()
-    };
-    let endpoints: Arc<Mutex<Vec<String>>> = Arc::new(Mutex::new(all(&cluster)));
-    let (acknowledged, ends) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let writer = {
-        let (endpoints, acknowledged, ends) = (endpoints.clone(), acknowledged.clone(), ends.clone());
-        thread::spawn(move || {
-            while !ends.load(Ordering::Relaxed) {
-                let endpoints = endpoints.lock().expect("not poisoned").join(",");
-                let value = acknowledged.load(Ordering::Relaxed).to_string();
-                // One that failed is written again: nobody was promised anything.
-                let put = ["--endpoints", &endpoints, "--command-timeout", "20s", "put", "counted", &value];
-                if run(put).code == 0 {
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        })
-    };
-    let writes_on = || {
-        let before = acknowledged.load(Ordering::Relaxed);
-        wait_for(|| (acknowledged.load(Ordering::Relaxed) > before + 3).then_some(()));
-    };
+    let writer = Writer::start(cluster.endpoints());
     let last = cluster.leader();
     for number in (0..3).filter(|number| *number != last).chain([last]) {
-        writes_on();
+        writer.goes_on();
         assert_eq!(cluster.members[number].take().expect("it runs").stop(Signal::TERM).0, Some(0));
-        writes_on();
+        writer.goes_on();
         cluster.members[number] = Some(cluster.member(number));
-        *endpoints.lock().expect("not poisoned") = all(&cluster);
+        writer.asks(cluster.endpoints());
         cluster.leader();
     }
-    writes_on();
-    ends.store(true, Ordering::Relaxed);
-    writer.join().expect("it ended");
-    // The last value, and as many versions as were acknowledged, and not less: a write of unknown outcome may count besides.
-    let count = acknowledged.load(Ordering::Relaxed);
-    for number in 0..3 {
-        let found = cluster.run(number, &["get", "counted", "-w", "json"]).json();
-        let version = found["kvs"][0]["version"].as_u64().expect("a version");
-        assert!(version >= count as u64, "{count} writes were acknowledged, and {version} are there");
-        let value: usize = cluster.get(number, "counted").trim_end().parse().expect("a number");
-        assert!(
-            value == count - 1 || value == count,
-            "{count} writes were acknowledged, and the last is {value}"
-        );
-    }
+    writer.goes_on();
+    let count = writer.end();
+    (0..3).for_each(|number| cluster.check_counted(number, count));
     cluster.settle();
 }
 
@@ -284,7 +92,7 @@ fn a_member_alone_grows_to_three_and_outlives_its_first() {
     let mut cluster = Cluster::new(["segment"; 3]);
     cluster.members[0] = Some(Daemon::start_with(&mut cluster.command(0, &[0], "new")));
     cluster.put(0, "first", "x");
-    for (number, name) in NAMES.iter().enumerate().skip(1) {
+    for (number, name) in NAMES[..3].iter().enumerate().skip(1) {
         let known: Vec<usize> = (0..=number).collect();
         let early = output_of(&mut cluster.command(number, &known, "existing"), b"");
         assert!(early.code != 0 && early.stderr.contains("add it first"), "{early:?}");
@@ -299,7 +107,12 @@ fn a_member_alone_grows_to_three_and_outlives_its_first() {
         }
         // One that does not run yet keeps nobody from writing.
         cluster.put(0, &format!("before/{number}"), "x");
-        cluster.members[number] = Some(Daemon::start_with(&mut cluster.command(number, &known, "existing")));
+        let mut command = cluster.command(number, &known, "existing");
+        if number == 2 {
+            // It is asked at its end what it said.
+            command.stderr(Stdio::piped());
+        }
+        cluster.members[number] = Some(Daemon::start_with(&mut command));
         let voters: Vec<_> = known.iter().map(|number| (NAMES[*number].to_owned(), false)).collect();
         wait_for(|| (cluster.list(0) == voters).then_some(()));
         cluster.put(number, &format!("through/{number}"), "x");
@@ -328,7 +141,7 @@ fn a_member_alone_grows_to_three_and_outlives_its_first() {
     let replaced = cluster.run(2, &["member", "replace", &id_of(0)]).ok();
     assert!(replaced.starts_with(&format!("member {} replaced by ", id_of(0))), "{replaced}");
     cluster.members[0] = Some(cluster.member(0));
-    let voters: Vec<_> = NAMES.iter().map(|name| ((*name).to_owned(), false)).collect();
+    let voters: Vec<_> = NAMES[..3].iter().map(|name| ((*name).to_owned(), false)).collect();
     // A learner does not serve that.
     wait_for(|| (cluster.list(2) == voters).then_some(()));
     assert_eq!(cluster.get(0, "after"), "x\n");
@@ -345,7 +158,13 @@ fn a_member_alone_grows_to_three_and_outlives_its_first() {
     cluster.put(2, "last", "x");
     cluster.run(1, &["member", "remove", &id_of(2)]).ok();
     let mut removed = cluster.members[2].take().expect("it runs");
-    assert_ne!(removed.wait(), Some(0));
+    assert_eq!(removed.wait(), Some(1));
+    let said = removed.stderr();
+    let last = said.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("Error: ") && last.contains("this member was removed from the cluster"),
+        "{said}"
+    );
     cluster.put(1, "alone", "x");
     assert_eq!(cluster.list(1), [("b".to_owned(), false)]);
 }

@@ -17,6 +17,7 @@ mod kms;
 mod kv;
 mod lease;
 mod maintenance;
+mod members;
 mod real_etcd;
 mod rotation;
 mod seal;

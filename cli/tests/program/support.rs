@@ -1,5 +1,7 @@
 //! Runs the program and its daemon.
 
+pub(crate) mod cluster;
+
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -228,6 +228,11 @@ pub(crate) fn founding_membership(members: &[Member]) -> Bytes {
     types::encode_founding_membership(members)
 }
 
+/// The ids of the members that the payload of a membership entry names.
+pub(crate) fn ids_of(membership: Bytes) -> Result<BTreeSet<u64>, Malformed> {
+    Ok(decode_membership(membership)?.nodes().map(|(id, _)| *id).collect())
+}
+
 /// The members that the payload of a membership entry names, ascending by id, each with whether it has a vote.
 pub(crate) fn members_of(membership: Bytes) -> Result<Vec<(Member, bool)>, Malformed> {
     let membership = decode_membership(membership)?;

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 
 /// A store as it should be, its clients, and its watchers.
+#[derive(Clone)]
 struct Sound {
     history: History,
     pairs: BTreeMap<String, Pair>,
@@ -280,6 +281,39 @@ fn an_unknown_write_may_happen_long_after_its_deadline() {
     let (change, _) = store.write("k1", "late", 0);
     store.happen(vec![change]);
     is_sound(&store.end());
+}
+
+/// Whoever asked first may have been the later one, where the other can not.
+#[test]
+fn each_of_several_deletions_in_doubt_explains_what_it_can() {
+    let mut store = Sound::new();
+    store.put("k1", "one");
+    let keys = Keys::one("k1");
+    let only_without_k2 = Action::Txn {
+        when: vec![("k2".into(), 0)],
+        then: vec![Step::Delete { key: "k1".into() }],
+        otherwise: Vec::new(),
+    };
+    for action in [Action::Delete { keys: keys.clone() }, only_without_k2] {
+        let (call, end, outcome) = (store.now, store.now + 5, Outcome::Unknown("timeout".into()));
+        store.history.operations.push(Operation { client: 1, call, end, action, outcome });
+        store.now += 10;
+    }
+    let delete = |store: &mut Sound| {
+        let (changes, _) = store.erase(&keys);
+        store.happen(changes);
+        store.now += 10;
+    };
+    delete(&mut store);
+    store.put("k2", "here");
+    store.put("k1", "two");
+    delete(&mut store);
+    // A third one is one too many.
+    let mut more = store.clone();
+    is_sound(&store.end());
+    more.put("k1", "three");
+    delete(&mut more);
+    has(&more.end(), Kind::Unexplained);
 }
 
 #[test]

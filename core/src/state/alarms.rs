@@ -6,6 +6,7 @@
 //!
 //! # Invariants
 //! - What an operator has raised is cleared by an operator only.
+//! - What the quota of a member, or the comparison, has raised leaves with the member, and comes from members only.
 //! - A refused command changes nothing, as any other that fails.
 //! - While [`AlarmKind::NoSpace`] is raised nothing that grows the store is applied: puts, txns with a put in either
 //!   branch at any depth, grants. Whatever frees space goes on.
@@ -15,9 +16,11 @@
 
 use super::Command;
 use crate::codec::{Decoder, Encoder, Malformed};
+use crate::consensus::ids_of;
 use crate::error::Error;
 use crate::request::{Alarm, AlarmKind, PutRequest, TxnOp, TxnRequest};
-use std::collections::BTreeMap;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// More alarms than this are refused: a member raises its own, so there are as many as members, twice.
 const ALARMS_MAX: usize = 4096;
@@ -37,6 +40,22 @@ fn corrupt(member: u64) -> Alarm {
 
 fn no_space(member: u64) -> Alarm {
     Alarm { member, kind: AlarmKind::NoSpace }
+}
+
+/// Who belongs to the cluster; unknown in a store that was never told, or not so that this version can read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Members(Option<BTreeSet<u64>>);
+
+impl Members {
+    /// Those that the payload of a membership entry names.
+    pub(super) fn of(membership: &Bytes) -> Self {
+        Self(ids_of(membership.clone()).ok())
+    }
+
+    /// Whether an alarm may be of `member`: one of them, or 0, which is nobody.
+    pub(super) fn may_name(&self, member: u64) -> bool {
+        member == 0 || self.0.as_ref().is_none_or(|ids| ids.contains(&member))
+    }
 }
 
 /// The alarms that are raised.
@@ -79,6 +98,11 @@ impl Alarms {
             return Ok(Some(alarm));
         }
         self.raise(alarm, Raiser::Comparison)
+    }
+
+    /// Clears what was raised by the quota or the comparison of a member that is none any more.
+    pub(super) fn keep_own_of(&mut self, members: &Members) {
+        self.raised.retain(|alarm, raiser| *raiser == Raiser::Operator || members.may_name(alarm.member));
     }
 
     /// Whether the comparison, and nobody else, has raised the alarm of `member`.

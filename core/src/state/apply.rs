@@ -4,7 +4,7 @@
 //! None of its own. After a restart it is restored from the last [`Checkpoint`] and the log is applied again from
 //! there; applying the same entries again gives the same state, answers and events.
 
-use super::alarms::Alarms;
+use super::alarms::{Alarms, Members};
 use super::chain::Chain;
 use super::key_index::KeyIndex;
 use super::lessor::Lessor;
@@ -29,6 +29,8 @@ pub struct State {
     shared: Arc<Shared>,
     applied: Option<LogId>,
     membership: Option<(LogId, Bytes)>,
+    /// Whom that names.
+    members: Members,
     windows: Windows,
     chain: Chain,
 }
@@ -47,6 +49,7 @@ impl State {
             shared: Arc::new(Shared::new(index, Lessor::default(), Alarms::default(), Revision::FRESH, 0)),
             applied: None,
             membership: None,
+            members: Members::default(),
             windows: Windows::default(),
             chain: Chain::default(),
         }
@@ -67,6 +70,10 @@ impl State {
         Ok(Self {
             shared: Arc::new(shared),
             applied: Some(checkpoint.applied),
+            members: parts
+                .membership
+                .as_ref()
+                .map_or_else(Members::default, |(_, payload)| Members::of(payload)),
             membership: parts.membership,
             windows: parts.windows,
             // Before version 2 nothing was counted.
@@ -80,11 +87,11 @@ impl State {
     /// # Panics
     /// If somebody reads `next` already.
     pub fn replace(&mut self, next: State) {
-        let Self { shared, applied, membership, windows, chain } = next;
+        let Self { shared, applied, membership, members, windows, chain } = next;
         let shared = Arc::into_inner(shared).expect("nobody reads a state that was only just restored");
         self.shared.replace(shared);
-        (self.applied, self.membership, self.windows) = (applied, membership, windows);
-        self.chain = chain;
+        (self.applied, self.membership, self.members) = (applied, membership, members);
+        (self.windows, self.chain) = (windows, chain);
     }
 
     /// The hash of what was applied.
@@ -129,9 +136,12 @@ impl State {
         self.applied = Some(id);
     }
 
-    /// Takes a membership configuration, which is opaque here.
+    /// Takes a membership configuration. The alarms that members who have left had raised for themselves leave with them: nobody
+    /// else would clear them.
     pub fn apply_membership(&mut self, id: LogId, payload: Bytes) {
         self.chain.membership(id, &payload);
+        self.members = Members::of(&payload);
+        self.shared.alarms.write().keep_own_of(&self.members);
         self.membership = Some((id, payload));
         self.applied = Some(id);
     }
@@ -153,7 +163,8 @@ impl State {
         };
         for Proposal { id: request, command } in proposals {
             let result = if self.windows.admit(request) {
-                Step { shared: &self.shared, term: id.term, values, applied: &mut applied }.take(command)?
+                let (shared, members) = (&*self.shared, &self.members);
+                Step { shared, members, term: id.term, values, applied: &mut applied }.take(command)?
             } else {
                 Err(Error::OutcomeUnknown)
             };
@@ -172,6 +183,7 @@ impl State {
 /// Applying one command.
 struct Step<'a> {
     shared: &'a Shared,
+    members: &'a Members,
     term: u64,
     values: &'a dyn Values,
     applied: &'a mut Applied,
@@ -194,6 +206,10 @@ impl Step<'_> {
             Command::Alarm { alarm, raised } => {
                 let alarm = self.shared.alarms.write().set(alarm, raised);
                 alarm.map(|alarm| Outcome::Alarm { alarm })
+            }
+            // On its way when the member was removed.
+            Command::Differs { member } | Command::Quota { member, .. } if !self.members.may_name(member) => {
+                Ok(Outcome::Alarm { alarm: None })
             }
             Command::Differs { member } => {
                 let alarm = self.shared.alarms.write().set_by_comparison(member);

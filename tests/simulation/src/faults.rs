@@ -239,9 +239,12 @@ impl Strike {
         Some(member)
     }
 
+    /// Gives a member its vote, unless another fault removes it meanwhile.
     async fn promote(&self, member: u64) -> bool {
         let change = MemberChange::Promote { member };
-        self.world.change(&change, |known: &Known| known.0.get(&member) == Some(&true)).await
+        let votes = |known: &Known| known.0.get(&member) == Some(&true);
+        let goes = |known: &Known| !known.0.contains_key(&member) && self.world.is_excused(member);
+        self.world.change(&change, |known: &Known| votes(known) || goes(known)).await
     }
 
     async fn remove(&mut self, member: u64) -> bool {

@@ -183,6 +183,12 @@ impl World {
         self.state.lock().excused.insert(member);
     }
 
+    /// Whether the end of this member's life is no failure: it goes for good.
+    pub fn is_excused(&self, member: u64) -> bool {
+        let state = self.state.lock();
+        state.excused.contains(&member) || !state.members.contains_key(&member)
+    }
+
     /// Something that must not happen.
     pub fn fail(&self, what: &str, text: String) {
         self.state.lock().failures.push(format!("{what}: at {:?}: {text}", machine::now()));

@@ -4,6 +4,7 @@ use super::harness::*;
 use coffer_core::request::*;
 use coffer_core::state::key_index::KeyIndex;
 use coffer_core::state::*;
+use coffer_core::storage::LogId;
 use coffer_core::{Error, KeyRange, LeaseId};
 
 fn alarm(member: u64, kind: AlarmKind) -> Alarm {
@@ -47,6 +48,48 @@ fn alarms_are_raised_once_and_cleared_once() {
     assert_eq!(set(&mut store, full, false), Some(full));
     assert_eq!(store.reader().alarms(), others);
     assert_eq!(store.revision(), 1, "no revision is taken");
+}
+
+/// The payload of a membership entry, all of them voters.
+fn membership(ids: &[u8]) -> bytes::Bytes {
+    let count = u8::try_from(ids.len()).unwrap();
+    let members = ids.iter().flat_map(|id| [*id, 0]);
+    [1, 1, count].into_iter().chain(ids.iter().copied()).chain([count]).chain(members).collect()
+}
+
+#[test]
+fn what_a_member_raised_for_itself_leaves_with_it() {
+    let mut store = Store::default();
+    let mut index = 1000;
+    let mut change = |store: &mut Store, ids: &[u8]| {
+        index += 1;
+        store.state.apply_membership(LogId { term: TERM, index }, membership(ids));
+    };
+    let quota = |store: &mut Store, member| store.apply(Command::Quota { member, full: true }).unwrap();
+    change(&mut store, &[1, 2, 3]);
+    for member in [1, 2] {
+        quota(&mut store, member);
+    }
+    store.apply(Command::Differs { member: 3 }).unwrap();
+    store.apply(Command::Differs { member: 0 }).unwrap();
+    let by_operator = alarm(2, AlarmKind::Corrupt);
+    set(&mut store, by_operator, true);
+    let of_nobody = alarm(0, AlarmKind::Corrupt);
+    let stays = alarm(1, AlarmKind::NoSpace);
+    assert_eq!(store.reader().alarms().len(), 5);
+    change(&mut store, &[1]);
+    assert_eq!(store.reader().alarms(), [of_nobody, stays, by_operator]);
+    // What they say after that counts for nothing, also after a restart.
+    for _ in 0..2 {
+        for command in [Command::Quota { member: 2, full: true }, Command::Differs { member: 3 }] {
+            assert_eq!(store.apply(command), Ok(Outcome::Alarm { alarm: None }));
+        }
+        assert_eq!(store.reader().alarms(), [of_nobody, stays, by_operator]);
+        store.state = State::restore(&store.state.checkpoint().unwrap(), KeyIndex::new()).unwrap();
+    }
+    change(&mut store, &[1, 2]);
+    quota(&mut store, 2);
+    assert!(store.reader().is_raised_by_quota(2), "one that came back");
 }
 
 #[test]

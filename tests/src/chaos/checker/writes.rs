@@ -65,7 +65,7 @@ impl<'a> Check<'a> {
                 by_value.insert(value, operation);
             }
         }
-        let mut deletions = Deletions::of(history);
+        let deletions = self.deletions(history);
         // Of operations, by their place: each happens once.
         let mut placed: HashSet<*const Operation> =
             self.claimed.values().map(|operation| std::ptr::from_ref(*operation)).collect();
@@ -79,7 +79,7 @@ impl<'a> Check<'a> {
             let found = match written {
                 Some(change) => by_value.get(change.pair.value.as_str()).copied(),
                 None if is_end_of_lease(timeline, revision, happened) => continue,
-                None => deletions.take(self, revision, happened),
+                None => deletions.get(&revision).copied(),
             };
             let Some(operation) = found else {
                 self.violation(
@@ -112,6 +112,52 @@ impl<'a> Check<'a> {
             self.in_real_time(operation, revision);
         }
     }
+
+    /// What only deletes and was not confirmed, by the revision that it may have made: there is no value to know it by. Each
+    /// happens once, so that one which explains several revisions is given to one that nothing else explains.
+    fn deletions(&self, history: &'a History) -> HashMap<i64, &'a Operation> {
+        let only_deletes = |operation: &&Operation| {
+            operation.action.is_write() && values(&operation.action).next().is_none()
+                || matches!(operation.action, Action::Txn { .. })
+        };
+        let all = || history.operations.iter().filter(only_deletes);
+        let unknown: Vec<_> =
+            all().filter(|operation| matches!(operation.outcome, Outcome::Unknown(_))).collect();
+        let open: Vec<_> = self
+            .timeline
+            .revisions()
+            .filter(|(revision, happened)| {
+                !self.claimed.contains_key(revision)
+                    && happened.iter().all(|change| change.deleted)
+                    && !is_end_of_lease(self.timeline, *revision, happened)
+            })
+            .collect();
+        let fits = |operation: &Operation, (revision, happened): (i64, &[Change])| {
+            self.floor.before(operation.call) < revision
+                && effect(self.timeline, &operation.action, revision - 1)
+                    .is_some_and(|expected| same_changes(&expected.changes, happened))
+        };
+        let fitting: Vec<Vec<usize>> = open
+            .iter()
+            .map(|(revision, happened)| {
+                (0..unknown.len()).filter(|at| fits(unknown[*at], (*revision, happened))).collect()
+            })
+            .collect();
+        let mut holders = vec![None; unknown.len()];
+        let mut found = HashMap::new();
+        for (at, (revision, happened)) in open.iter().enumerate() {
+            if give(at, &fitting, &mut holders, &mut vec![false; unknown.len()]) {
+                continue;
+            }
+            let refused = all().filter(|operation| matches!(operation.outcome, Outcome::Failed(_)));
+            if let Some(operation) = refused.into_iter().find(|it| fits(it, (*revision, happened))) {
+                found.insert(*revision, operation);
+            }
+        }
+        let given = holders.iter().zip(&unknown).filter_map(|(holder, it)| Some((open[(*holder)?].0, *it)));
+        found.extend(given);
+        found
+    }
 }
 
 /// Whether a revision deletes exactly the keys of a lease.
@@ -126,40 +172,17 @@ fn is_end_of_lease(timeline: &Timeline, revision: i64, happened: &[Change]) -> b
     attached == happened.len() && happened.iter().all(|change| lease_of(&change.pair.key) == lease)
 }
 
-/// What only deletes and was not confirmed: there is no value to know it by. Those that can explain least come first; among
-/// equals any that was asked for in time will do, because each could also have come later.
-struct Deletions<'a> {
-    unknown: Vec<&'a Operation>,
-    failed: Vec<&'a Operation>,
-}
-
-impl<'a> Deletions<'a> {
-    fn of(history: &'a History) -> Self {
-        let only_delete = |operation: &&Operation| {
-            operation.action.is_write() && values(&operation.action).next().is_none()
-                || matches!(operation.action, Action::Txn { .. })
-        };
-        let all = || history.operations.iter().filter(only_delete);
-        let mut unknown: Vec<_> =
-            all().filter(|operation| matches!(operation.outcome, Outcome::Unknown(_))).collect();
-        unknown.sort_by_key(|operation| match &operation.action {
-            Action::Delete { keys } => (!keys.end.is_empty(), operation.call),
-            _ => (false, operation.call),
-        });
-        let failed = all().filter(|operation| matches!(operation.outcome, Outcome::Failed(_))).collect();
-        Self { unknown, failed }
-    }
-
-    /// The deletion that did this.
-    fn take(&mut self, check: &Check<'_>, revision: i64, happened: &[Change]) -> Option<&'a Operation> {
-        let fits = |operation: &&Operation| {
-            check.floor.before(operation.call) < revision
-                && effect(check.timeline, &operation.action, revision - 1)
-                    .is_some_and(|expected| same_changes(&expected.changes, happened))
-        };
-        match self.unknown.iter().position(&fits) {
-            Some(at) => Some(self.unknown.remove(at)),
-            None => self.failed.iter().find(|operation| fits(operation)).copied(),
+/// Gives one more revision an operation, if need be by giving those that have theirs another one (Kuhn's algorithm). `holders`
+/// says which revision has an operation, `tried` which operations were looked at for this one.
+fn give(revision: usize, fitting: &[Vec<usize>], holders: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    fitting[revision].iter().any(|operation| {
+        if std::mem::replace(&mut tried[*operation], true) {
+            return false;
         }
-    }
+        let free = holders[*operation].is_none_or(|holder| give(holder, fitting, holders, tried));
+        if free {
+            holders[*operation] = Some(revision);
+        }
+        free
+    })
 }

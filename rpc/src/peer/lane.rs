@@ -40,8 +40,12 @@ struct Way {
 impl Way {
     /// The connection to where the member is by what the newest membership says, or by what was said of it to begin with.
     async fn connect(self, thread: &Rc<Thread>) -> Result<Rc<Connection>, PeerError> {
-        let description = thread.service.description(self.member).unwrap_or(self.description);
-        Connections::get(thread, self.member, &description, self.lane).await
+        let newest = match self.lane {
+            // Callers are made anew when the description changes, and each proposal of a follower comes by here.
+            WireLane::Calls => None,
+            _ => thread.service.description(self.member),
+        };
+        Connections::get(thread, self.member, &newest.unwrap_or(self.description), self.lane).await
     }
 
     /// Asks on the peers' thread, for at most `patience`. If whoever waits leaves, the question goes on.

@@ -7,19 +7,24 @@
 //! - Bytes of a connection are never reordered, changed, or lost while it lives: TCP does not do that either.
 //! - Both directions of a connection obey the rule for the direction in which the bytes flow, whoever connected.
 //! - A new connection through a partition is silent, as if its first packet were lost.
+//! - Who connects is looked up on a thread of its own, for all at once that wait for it: however long that takes, bytes of
+//!   connections that are there go on, and those who try again do not make it take longer.
 
 use super::sockets;
 use coffer_runtime::local::{self, LocalThread, spawn};
 use coffer_runtime::net::{Address, Listener, Stream};
+use futures_channel::oneshot;
 use futures_util::future::select;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::HashMap;
 use std::io;
+use std::iter::{from_fn, once};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::Duration;
 
 /// How often held-up bytes ask whether they may go on, and quiet connections whether they are to be reset.
@@ -79,6 +84,16 @@ pub struct Network {
     _thread: LocalThread<()>,
 }
 
+/// Somebody connected from one address to another: which member was it?
+struct Question {
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    answer: oneshot::Sender<Option<usize>>,
+}
+
+/// Who asks [`answer`].
+type Questions = async_channel::Sender<Question>;
+
 fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -102,12 +117,16 @@ impl Network {
     pub fn start(seed: u64) -> io::Result<Self> {
         let state = Arc::<Mutex<State>>::default();
         let (wanted, queue) = async_channel::unbounded();
+        let (questions, asked) = async_channel::unbounded();
+        let shared = state.clone();
+        // It ends when nobody can ask any more.
+        thread::Builder::new().name("chaos-sockets".into()).spawn(move || answer(&shared, &asked))?;
         let shared = state.clone();
         let main = move || async move {
             let mut number = seed;
             while let Ok((listener, member, side)) = queue.recv().await {
                 number = number.wrapping_add(1);
-                spawn(accept(shared.clone(), listener, member, side, number));
+                spawn(accept(shared.clone(), questions.clone(), listener, member, side, number));
             }
         };
         Ok(Self { state, wanted, _thread: local::run("chaos-network", main)? })
@@ -158,7 +177,14 @@ impl Network {
     }
 }
 
-async fn accept(state: Arc<Mutex<State>>, listener: Listener, member: usize, side: Side, seed: u64) {
+async fn accept(
+    state: Arc<Mutex<State>>,
+    questions: Questions,
+    listener: Listener,
+    member: usize,
+    side: Side,
+    seed: u64,
+) {
     let Ok(own) = listener.local_address() else { return };
     let mut random = StdRng::seed_from_u64(seed);
     while let Ok((stream, from)) = listener.accept().await {
@@ -166,23 +192,43 @@ async fn accept(state: Arc<Mutex<State>>, listener: Listener, member: usize, sid
             let state = locked(&state);
             (state.resets, state.is_blind)
         };
-        let far = match side {
-            Side::Clients => Some(End::Client),
-            Side::Peers if is_blind => Some(End::Client),
-            Side::Peers => connected_member(&state, &from, &own).map(End::Member),
-        };
-        // Whoever connected is gone already.
-        let Some(far) = far else { continue };
-        let way = Way { state: state.clone(), far, near: End::Member(member), resets };
-        spawn(carry(way, stream, side, random.random()));
+        let looked_up = (side == Side::Peers && !is_blind).then(|| ask(&questions, &from, &own));
+        let (state, seed) = (state.clone(), random.random());
+        spawn(async move {
+            let far = match looked_up {
+                None => Some(End::Client),
+                Some(answer) => answer.await.ok().flatten().map(End::Member),
+            };
+            // Whoever connected is gone already.
+            let Some(far) = far else { return };
+            carry(Way { state, far, near: End::Member(member), resets }, stream, side, seed).await;
+        });
     }
 }
 
-fn connected_member(state: &Mutex<State>, from: &Address, own: &Address) -> Option<usize> {
+/// Asks which member connected.
+fn ask(questions: &Questions, from: &Address, to: &Address) -> oneshot::Receiver<Option<usize>> {
     let parse = |address: &Address| address.to_string().parse::<SocketAddrV4>().ok();
-    let pids: Vec<u32> = locked(state).pids.keys().copied().collect();
-    let pid = sockets::owner(parse(from)?, parse(own)?, &pids)?;
-    locked(state).pids.get(&pid).copied()
+    let (answer, answered) = oneshot::channel();
+    if let (Some(from), Some(to)) = (parse(from), parse(to)) {
+        // What is not asked is not answered either.
+        drop(questions.try_send(Question { from, to, answer }));
+    }
+    answered
+}
+
+/// Answers everything that waits with one look at the sockets of this machine, again and again.
+fn answer(state: &Mutex<State>, asked: &async_channel::Receiver<Question>) {
+    while let Ok(first) = asked.recv_blocking() {
+        let questions: Vec<_> = once(first).chain(from_fn(|| asked.try_recv().ok())).collect();
+        let connections: Vec<_> = questions.iter().map(|question| (question.from, question.to)).collect();
+        let pids = locked(state).pids.clone();
+        let owners = sockets::owners(&connections, &pids.keys().copied().collect::<Vec<_>>());
+        for (question, owner) in questions.into_iter().zip(owners) {
+            // Whoever asked may have left.
+            let _ = question.answer.send(owner.and_then(|pid| pids.get(&pid).copied()));
+        }
+    }
 }
 
 /// A connection: from `far`, to the member `near`.

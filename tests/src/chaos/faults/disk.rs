@@ -4,7 +4,9 @@ use super::Strike;
 use super::tracer::Tracer;
 use crate::chaos::member::End;
 use rand::RngExt;
+use rand::seq::IteratorRandom;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -69,6 +71,12 @@ impl Room {
         }
     }
 
+    /// Whether there is one at `dir`, and not the disk of this machine.
+    fn is_at(dir: &Path) -> bool {
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+        device(dir).is_some() && device(dir) != dir.parent().and_then(device)
+    }
+
     pub(super) fn probe() -> Result<(), String> {
         let dir = tempfile::tempdir().map_err(|error| format!("no directory: {error}"))?;
         Self::make(dir.path()).map(drop).map_err(|error| format!("needs the right to mount: {error}"))
@@ -83,7 +91,15 @@ impl Drop for Room {
 
 /// Somebody else's file takes all room that there is, and goes again.
 pub(super) async fn full(strike: &mut Strike) -> Result<String, String> {
-    let victim = strike.victim().await?;
+    let mut victim = strike.victim().await?;
+    // A member that came later is on the disk of this machine, which is not to be filled.
+    if !Room::is_at(&victim.disk) {
+        let members = strike.cluster.members().into_iter().filter(|member| Room::is_at(&member.disk));
+        match members.choose(&mut strike.random) {
+            Some(other) => victim = other,
+            None => return Ok("nobody: all members came later".into()),
+        }
+    }
     let filler = victim.disk.join("filler");
     let filled = fill(&filler);
     strike.last().await;
@@ -98,4 +114,22 @@ fn fill(path: &Path) -> std::io::Result<()> {
     let block = vec![0; 64 << 10];
     while file.write_all(&block).is_ok() {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Room;
+
+    #[test]
+    fn the_disk_of_the_machine_is_no_room_of_a_member() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let disk = dir.path().join("m0");
+        assert!(!Room::is_at(&disk), "there is nothing");
+        std::fs::create_dir(&disk).expect("a directory");
+        assert!(!Room::is_at(&disk));
+        match Room::make(&disk) {
+            Ok(_room) => assert!(Room::is_at(&disk)),
+            Err(reason) => eprintln!("SKIPPED: {reason}"),
+        }
+    }
 }

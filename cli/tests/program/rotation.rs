@@ -44,12 +44,15 @@ fn a_data_key_that_has_sealed_enough_is_replaced() {
             daemon.wait();
         }
         let daemon = serve(&home, "store", ["--seal-key-file", &key]);
+        // The one before may have replaced another until it was killed.
+        let first = active(&dir);
+        assert!(first >= last, "{first} after {last}");
         let asked = ["--endpoints", daemon.endpoint.as_str()];
         assert_eq!(bare([asked[0], asked[1], "get", CANARY_KEY, "--prefix", "--count-only"]).ok(), "2000\n");
         for round in 0..4 {
             assert_eq!(get(&asked, &format!("round/{round}")), "done\n", "{backend}");
         }
-        assert_eq!(active(&dir), last, "by default it takes more than that");
+        assert_eq!(active(&dir), first, "by default it takes more than that");
         // Older keys go as they go after a rotation by hand.
         let rewritten =
             output_of(bare_program().args(["key", "rotate-data", "--rewrite", "--data-dir", &dir]), b"");

@@ -169,6 +169,23 @@ impl Cluster {
         members.into_iter().find(|member| member.id() == newest.leader)
     }
 
+    /// Who leads, as soon as somebody does: another fault, or a busy machine, may have taken the leader away.
+    ///
+    /// # Errors
+    /// Nobody does in time.
+    pub async fn wait_leader(&self) -> Result<Rc<Member>, String> {
+        let deadline = Instant::now() + RECOVERY;
+        loop {
+            if let Some(leader) = self.leader().await {
+                return Ok(leader);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("nobody leads after {RECOVERY:?}"));
+            }
+            coffer_runtime::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The members of the cluster, as it knows them itself.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ pub fn measure(plan: &Plan, program: &Path, dir: &Path, kills: u32) -> Result<Ve
         let mut times = Vec::new();
         for _ in 0..kills {
             coffer_runtime::sleep(CALM).await;
-            let leader = cluster.leader().await.ok_or("nobody leads")?;
+            let leader = cluster.wait_leader().await?;
             acknowledged.borrow_mut().clear();
             let killed = Instant::now();
             leader.kill().await;

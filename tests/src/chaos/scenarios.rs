@@ -80,7 +80,7 @@ impl Story {
 
     /// A leader that was cut off reads nothing old.
     async fn stale_read(&self) -> Told {
-        let leader = self.leader().await?;
+        let leader = self.cluster.wait_leader().await?;
         self.put(&leader, "old", LONG).await?;
         self.isolate(&leader, true);
         let other = self.other_than(&leader)?;
@@ -92,7 +92,7 @@ impl Story {
 
     /// A leader that comes back from a crash with an entry that nobody else has does not apply it.
     async fn fork(&self) -> Told {
-        let leader = self.leader().await?;
+        let leader = self.cluster.wait_leader().await?;
         self.put(&leader, "old", LONG).await?;
         self.isolate(&leader, true);
         refused("a write to a leader that was cut off", self.put(&leader, "mine", SHORT).await)?;
@@ -106,7 +106,7 @@ impl Story {
 
     /// Of two members one has the longer log and the other the newer one: the latter leads.
     async fn longer_older_log(&self) -> Told {
-        let leader = self.leader().await?;
+        let leader = self.cluster.wait_leader().await?;
         self.put(&leader, "old", LONG).await?;
         self.isolate(&leader, true);
         for number in 0..8 {
@@ -140,10 +140,6 @@ impl Story {
     fn other_than(&self, member: &Member) -> Result<Rc<Member>, String> {
         let other = self.cluster.members().into_iter().find(|other| other.number != member.number);
         other.ok_or_else(|| "there is no other member".into())
-    }
-
-    async fn leader(&self) -> Result<Rc<Member>, String> {
-        self.cluster.leader().await.ok_or_else(|| "nobody leads".into())
     }
 
     /// Who leads in the place of one that was cut off.

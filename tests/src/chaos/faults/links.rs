@@ -63,7 +63,7 @@ pub(super) async fn majority(strike: &mut Strike) -> Result<String, String> {
 }
 
 pub(super) async fn leader_alone(strike: &mut Strike) -> Result<String, String> {
-    let leader = strike.cluster.leader().await.ok_or("there is no leader to isolate")?;
+    let leader = strike.cluster.wait_leader().await?;
     for other in strike.numbers().into_iter().filter(|other| *other != leader.number) {
         strike.cut_both(leader.number, other);
     }

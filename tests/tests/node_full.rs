@@ -40,12 +40,16 @@ const KINDS: [AtRestOf; 2] =
 type AtRestOf = fn() -> AtRest;
 
 fn open(disk: &SimDisk, kind: AtRestOf, options: Options) -> Result<Node, Error> {
+    open_with(disk, kind, options, 24 << 10)
+}
+
+fn open_with(disk: &SimDisk, kind: AtRestOf, options: Options, flush_bytes: usize) -> Result<Node, Error> {
     let store = SegmentStore::open_on(Path::new("/store"), kind(), options, Arc::new(disk.clone()))?;
     let config = NodeConfig {
         cluster_id: store.identity.cluster_id,
         member_id: store.identity.member_id,
         boot: store.identity.boot,
-        flush_bytes: 24 << 10,
+        flush_bytes,
         ..NodeConfig::default()
     };
     Node::open(config, store.log, store.records)
@@ -271,6 +275,33 @@ fn meets_a_crowd(kind: AtRestOf) {
     assert_eq!(node.alarms(), []);
     check_all(&node, 1);
     assert_eq!(node.failed(), None);
+}
+
+/// The same with what a store has by default, and a crowd that brings more than half of a file of the log at once.
+#[test]
+fn a_crowd_of_puts_does_not_keep_out_what_frees_space_by_default() {
+    for kind in KINDS {
+        let disk = SimDisk::new(1);
+        disk.set_capacity(Some(64 * CAPACITY));
+        let options = Options { background: false, ..Options::default() };
+        let node =
+            open_with(&disk, kind, options, NodeConfig::default().flush_bytes).expect("a fresh store opens");
+        let large: Vec<u8> = (0..10).flat_map(value).collect();
+        let request = |number| PutRequest {
+            key: key(number).into(),
+            value: large.clone().into(),
+            ..PutRequest::default()
+        };
+        wait_until("there is no space", || {
+            let outcomes = block_on(join_all((0..250).map(|number| node.put(request(number)))));
+            outcomes.into_iter().filter_map(Result::err).any(|error| error == Error::NoSpace)
+        });
+        let revision = delete(&node, KeyRange::all()).expect("a deletion is taken");
+        compact(&node, revision).expect("a compaction is taken");
+        wait_until("there is room again", || put(&node, 0).is_ok());
+        check_all(&node, 1);
+        assert_eq!(node.failed(), None);
+    }
 }
 
 /// Without a reserve and with a disk that is full to the last byte no flush succeeds, so that the log fills up.

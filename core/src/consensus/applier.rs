@@ -21,9 +21,12 @@ use event_listener::Event;
 use futures_channel::oneshot;
 use openraft::storage::ApplyResponder;
 use parking_lot::Mutex;
+use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
 /// Committed entries to be applied, with those who wait for each.
@@ -41,6 +44,18 @@ enum Job {
 }
 
 type Done<T> = oneshot::Sender<Result<T, StorageError>>;
+
+/// What comes of a job.
+pub(super) struct Asked<T>(oneshot::Receiver<Result<T, StorageError>>);
+
+impl<T> Future for Asked<T> {
+    type Output = Result<T, StorageError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let closed = |_| Err(StorageError::Poisoned { reason: "the machine is closed".into() });
+        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or_else(closed))
+    }
+}
 
 /// Shared handle to the machine's thread.
 pub(super) struct Applier {
@@ -94,9 +109,9 @@ impl Applier {
         *self.state.applied.lock()
     }
 
-    /// Applies a batch and ends when the machine is done with it.
-    pub(super) async fn apply(&self, batch: Batch) -> Result<(), StorageError> {
-        self.ask(|done| Job::Apply(batch, done)).await
+    /// Has a batch applied after those before it. Ends when the machine is done with it; goes on if nobody waits.
+    pub(super) fn apply(&self, batch: Batch) -> Asked<()> {
+        self.ask(|done| Job::Apply(batch, done))
     }
 
     /// What the machine holds now; `None` while it holds nothing.
@@ -121,15 +136,13 @@ impl Applier {
         }
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(Done<T>) -> Job) -> Result<T, StorageError> {
+    fn ask<T>(&self, job: impl FnOnce(Done<T>) -> Job) -> Asked<T> {
         let (done, outcome) = oneshot::channel();
         if let Some(jobs) = &*self.jobs.lock() {
             // If the thread is gone, the job with its `done` is dropped, and that is the answer.
             let _ = jobs.send(job(done));
         }
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(StorageError::Poisoned { reason: "the machine is closed".into() }))
+        Asked(outcome)
     }
 
     /// Lets the thread finish what it is applying, drops the machine and joins. Idempotent.

@@ -2,8 +2,16 @@
 //!
 //! The snapshot that openraft is told of when it may purge stands for the flushed records: it has no content, only a
 //! position. One that a member needs is taken from the machine when it is asked for, at the entry applied last.
+//!
+//! openraft hears that entries are applied once the machine's thread *has* them: to wake the raft thread for each batch
+//! would cost more than the batch. Nobody takes openraft's word for it: proposers, reads and snapshots ask the
+//! [`Applier`], and openraft itself purges by what is flushed.
+//!
+//! # Invariants
+//! - The machine's thread has at most two batches: one that it applies, and one that waits.
+//! - After a batch that failed none is handed over.
 
-use super::applier::{Applier, Batch};
+use super::applier::{Applier, Asked, Batch};
 use super::log_store::LogStore;
 use super::snapshots::{Content, Snapshot};
 use super::types::{
@@ -28,7 +36,9 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 pub(super) struct StateMachine {
     applier: Arc<Applier>,
     flushed: Arc<Flushed>,
+    /// The last entry that was handed over, and what comes of its batch.
     applied: Option<LogId>,
+    under_way: Option<Asked<()>>,
     /// Whether raft runs: before, it asks for a snapshot only to see how far it goes.
     running: Arc<AtomicBool>,
 }
@@ -36,7 +46,7 @@ pub(super) struct StateMachine {
 impl StateMachine {
     pub(super) fn new(applier: Arc<Applier>, flushed: Arc<Flushed>, running: Arc<AtomicBool>) -> Self {
         let applied = applier.applied();
-        Self { applier, flushed, applied, running }
+        Self { applier, flushed, applied, under_way: None, running }
     }
 
     /// Applies what is known to be committed, read in steps of limited size. At a start: openraft would read 64 entries
@@ -46,16 +56,26 @@ impl StateMachine {
         let start = self.applied.map_or(0, |applied| applied.index + 1 - again);
         let end = log.writer.state().committed.map_or(0, |committed| committed.index + 1);
         let entries = log.entries(start..end.max(start)).map(|entry| Ok((entry?, None)));
-        self.apply(entries.boxed()).await
+        self.apply(entries.boxed()).await?;
+        self.settle().await
     }
 
     async fn hand_over(&mut self, batch: &mut Batch) -> io::Result<()> {
         let batch = mem::take(batch);
         let Some(last) = batch.entries.last() else { return Ok(()) };
         let last = last.id;
-        self.applier.apply(batch).await.map_err(io::Error::other)?;
+        self.settle().await?;
+        self.under_way = Some(self.applier.apply(batch));
         self.applied = Some(last);
         Ok(())
+    }
+
+    /// Ends once the machine is done with what it has.
+    async fn settle(&mut self) -> io::Result<()> {
+        match self.under_way.take() {
+            Some(under_way) => under_way.await.map_err(io::Error::other),
+            None => Ok(()),
+        }
     }
 }
 
@@ -103,6 +123,7 @@ impl RaftStateMachine<Types> for StateMachine {
             return Err(io::Error::other("a snapshot without content cannot be installed"));
         };
         let last = to_log_id(last);
+        self.settle().await?;
         self.applier.install(staged, last).await.map_err(io::Error::other)?;
         self.applied = Some(last);
         self.flushed.installed(last, meta.last_membership.clone());

@@ -255,6 +255,8 @@ pub(super) struct Link {
 
 #[derive(Debug, Default)]
 struct Inbox {
+    /// Open, or to be opened by one of `controls`.
+    streams: usize,
     controls: Vec<Control>,
     ring: VecDeque<(Arc<EventBatch>, usize)>,
     ring_bytes: usize,
@@ -263,6 +265,13 @@ struct Inbox {
 }
 
 impl Inbox {
+    /// Lets go of all events up to `revision`.
+    fn leave_to_history(&mut self, revision: i64) {
+        self.ring.clear();
+        self.ring_bytes = 0;
+        self.lost = revision;
+    }
+
     fn is_empty(&self) -> bool {
         self.controls.is_empty() && self.ring.is_empty() && self.lost == 0
     }
@@ -316,6 +325,11 @@ impl Link {
         if inbox.stopped {
             return false;
         }
+        match control {
+            Control::Open { .. } => inbox.streams += 1,
+            Control::Close { .. } => inbox.streams -= 1,
+            _ => {}
+        }
         inbox.controls.push(control);
         drop(inbox);
         self.wake.notify_one();
@@ -333,6 +347,11 @@ impl Link {
         if inbox.stopped {
             return;
         }
+        if inbox.streams == 0 {
+            // The thread is not woken: whoever comes begins after this, or with history.
+            inbox.leave_to_history(batch.revision);
+            return;
+        }
         inbox.ring.push_back((batch, bytes));
         inbox.ring_bytes += bytes;
         while inbox.ring_bytes > self.config.ring_bytes
@@ -346,11 +365,7 @@ impl Link {
     }
 
     fn jump_to(&self, revision: i64) {
-        let mut inbox = self.inbox.lock();
-        inbox.ring.clear();
-        inbox.ring_bytes = 0;
-        inbox.lost = revision;
-        drop(inbox);
+        self.inbox.lock().leave_to_history(revision);
         self.wake.notify_one();
     }
 

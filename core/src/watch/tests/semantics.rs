@@ -64,6 +64,32 @@ fn a_start_in_the_past_replays_history_then_goes_on_live() {
 }
 
 #[test]
+fn what_happens_while_there_is_no_stream_is_history() {
+    let rig = Rig::new();
+    for round in 0..3 {
+        let first = 2 + 4 * round;
+        rig.commit(&[put("a", "before")]);
+        rig.commit(&[put("a", "last before")]);
+        let (mut now, mut early) = (rig.reader(), rig.reader());
+        now.create(key("a"));
+        early.create(from(first, key("a")));
+        rig.commit(&[put("a", "live")]);
+        assert_eq!(now.told(), format!("0: {}.0 put a=live @{0}", first + 2));
+        let mut told = vec![];
+        while told.iter().all(|line: &String| !line.contains("live")) {
+            told.push(early.told());
+        }
+        let told = told.join(" ");
+        for (revision, value) in [(first, "before"), (first + 1, "last before"), (first + 2, "live")] {
+            let change = format!("{revision}.0 put a={value}");
+            assert_eq!(told.matches(&change).count(), 1, "{change}: {told}");
+        }
+        drop((now, early));
+        rig.commit(&[put("a", "after")]);
+    }
+}
+
+#[test]
 fn a_start_in_the_future_hides_everything_before_it() {
     let rig = Rig::new();
     let mut reader = rig.reader();

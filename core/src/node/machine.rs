@@ -17,7 +17,7 @@ use super::equality::Equality;
 use super::failure::Failure;
 use super::leases::LeaseKeeper;
 use super::maintenance::Maintenance;
-use super::member_snapshot::{NodeStaging, Outgoing, StagedSnapshot};
+use super::member_snapshot::{NodeStaging, Outgoing, Served, StagedSnapshot};
 use super::opening::load_state;
 use super::proposals::Proposals;
 use super::values::ValueStore;
@@ -94,7 +94,8 @@ impl Machine for StateMachine {
         };
         let view = SnapshotView::take(&state, &self.reader, &self.values, &self.failure);
         let last = checkpoint.applied;
-        Ok(Some(Snapshot { last, membership, content: Box::new(Outgoing::new(view, checkpoint)) }))
+        let content = Served::new(Outgoing::new(view, checkpoint), Arc::clone(&self.equality));
+        Ok(Some(Snapshot { last, membership, content: Box::new(content) }))
     }
 
     fn staging(&self) -> Arc<dyn Staging> {

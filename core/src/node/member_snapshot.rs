@@ -1,7 +1,8 @@
 //! What a member that lags gets from another: all that the node holds at one log entry, as a stream of bytes.
 //!
 //! # Data path
-//! Out: a checkpoint and a [pinned view](super::SnapshotView) of one moment -> frames -> chunks for the transport. In:
+//! Out: a checkpoint and a [pinned view](super::SnapshotView) of one moment -> frames -> chunks for the transport, as long as
+//! the member [serves](Served). In:
 //! chunks -> frames -> records, staged beside the old content ([`Records::stage`]) -> checked whole -> raft ->
 //! [`Machine::install`](crate::consensus::Machine::install).
 //!
@@ -26,6 +27,7 @@
 //!   whoever sends them would try for ever. A lack of room is no fault: a later attempt may find some.
 
 use super::SnapshotView;
+use super::equality::Equality;
 use super::failure::Failure;
 use super::restore::check_record;
 use crate::codec::{Decoder, Encoder, Malformed};
@@ -127,6 +129,27 @@ impl SnapshotReader for Outgoing {
         }
         let bytes = self.buffer.len().min(bytes_max);
         Ok((bytes > 0).then(|| self.buffer.split_to(bytes).freeze()))
+    }
+}
+
+/// What a member gives away only while it serves: one that is apart must not make others like itself, not even with what it had
+/// begun to send before it knew.
+pub(super) struct Served {
+    content: Outgoing,
+    equality: Arc<Equality>,
+}
+
+impl Served {
+    pub(super) fn new(content: Outgoing, equality: Arc<Equality>) -> Self {
+        Self { content, equality }
+    }
+}
+
+impl SnapshotReader for Served {
+    fn next(&mut self, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
+        let refused = |error| StorageError::io("send", "a snapshot", io::Error::other(error));
+        self.equality.check().map_err(refused)?;
+        self.content.next(bytes_max)
     }
 }
 
@@ -323,8 +346,11 @@ fn refused(why: &str) -> StorageError {
 mod tests {
     use super::*;
     use crate::node::tests::{open, put};
+    use crate::request::{AlarmAction, AlarmKind, AlarmRequest};
+    use crate::state::Command;
     use crate::storage::MemoryDisk;
     use crate::storage::conformance::Fault;
+    use coffer_runtime::block_on;
 
     fn outgoing(node: &crate::node::Node) -> Outgoing {
         let state = node.inner.state.lock();
@@ -406,6 +432,21 @@ mod tests {
         disk.arm(0, Fault::NoSpace);
         assert!(receive_on(&disk, &failure, &whole, 4096).err().is_some_and(|error| error.is_no_room()));
         assert_eq!(failure.get(), None);
+    }
+
+    #[test]
+    fn a_member_that_is_apart_gives_nothing_away() {
+        let node = node();
+        let mut content = Served::new(outgoing(&node), Arc::clone(&node.inner.equality));
+        assert!(content.next(1000).is_ok_and(|chunk| chunk.is_some()));
+        let member = node.inner.config.member_id;
+        block_on(node.inner.proposals.propose(Command::Differs { member })).expect("the alarm is raised");
+        let refused = content.next(1000).expect_err("it is apart").to_string();
+        assert!(refused.contains("is not that of the others"), "{refused}");
+        let action = AlarmAction::Deactivate;
+        let clear = AlarmRequest { action, member, kind: Some(AlarmKind::Corrupt) };
+        block_on(node.alarm(clear)).expect("the alarm is cleared");
+        assert!(content.next(1000).is_ok());
     }
 
     #[test]

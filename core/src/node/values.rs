@@ -99,7 +99,9 @@ impl ValueStore {
         if unflushed + pending_max + more <= self.flush_room_bytes() {
             return true;
         }
-        let waiting = unflushed + pending();
+        // In this order: what is applied in between counts twice, rather than not at all.
+        let pending = pending();
+        let waiting = pending + self.unflushed_bytes() as u64;
         let fits = waiting == 0 || waiting + more <= self.weigh_room();
         if !fits {
             self.flush_wanted.store(true, Ordering::Release);

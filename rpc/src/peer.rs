@@ -44,6 +44,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use window::Asked;
 
 /// Where a member listens, from its description in the membership. The first that can be reached is used.
 pub type Addresses = Arc<dyn Fn(&Bytes) -> Vec<Address> + Send + Sync>;
@@ -105,6 +106,7 @@ struct Thread {
     budget: Budget,
     connections: Connections,
     service: Service,
+    asked: Arc<Asked>,
     /// Another member has said that this one was removed.
     removed: Arc<AtomicBool>,
 }
@@ -112,6 +114,7 @@ struct Thread {
 /// The peers' thread of one node. It ends when this is dropped.
 pub struct PeerNetwork {
     jobs: Sender<Job>,
+    asked: Arc<Asked>,
     removed: Arc<AtomicBool>,
     thread: Mutex<Option<LocalThread<()>>>,
 }
@@ -124,7 +127,8 @@ impl PeerNetwork {
     pub fn start(config: PeerConfig) -> io::Result<Self> {
         let (jobs, queue) = async_channel::unbounded::<Job>();
         let removed = Arc::new(AtomicBool::new(false));
-        let told = removed.clone();
+        let asked = Arc::new(Asked::default());
+        let (told, noted) = (removed.clone(), asked.clone());
         let main = move || async move {
             let ticker = Ticker::default();
             spawn(ticker.clone().run());
@@ -135,6 +139,7 @@ impl PeerNetwork {
                 ticker,
                 budget: Budget::new(usize::MAX),
                 connections: Connections::default(),
+                asked: noted,
                 removed: told,
             });
             while let Ok(job) = queue.recv().await {
@@ -144,12 +149,12 @@ impl PeerNetwork {
             thread.service.close();
         };
         let thread = coffer_runtime::local::run("coffer-peers", main)?;
-        Ok(Self { jobs, removed, thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs, asked, removed, thread: Mutex::new(Some(thread)) })
     }
 
     /// The way to the other members, for consensus.
     pub fn peers(&self) -> Arc<dyn Peers> {
-        Arc::new(Ways { jobs: self.jobs.clone() })
+        Arc::new(Ways { jobs: self.jobs.clone(), asked: self.asked.clone() })
     }
 
     /// Answers members that connect to `listeners`, from now on.
@@ -207,11 +212,12 @@ impl fmt::Debug for PeerNetwork {
 /// Makes lanes.
 struct Ways {
     jobs: Sender<Job>,
+    asked: Arc<Asked>,
 }
 
 impl Peers for Ways {
     fn lane(&self, member: u64, description: &Bytes, kind: LaneKind) -> Box<dyn Lane> {
-        Box::new(Sending::new(self.jobs.clone(), member, description.clone(), kind))
+        Box::new(Sending::new(self.jobs.clone(), self.asked.clone(), member, description.clone(), kind))
     }
 
     fn caller(&self, member: u64, description: &Bytes) -> Arc<dyn Caller> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::Bytes;
+use coffer_core::consensus::messages::{Vote, VoteRequest};
 use coffer_core::consensus::snapshots::{Snapshot, SnapshotReader, SnapshotWriter, Staged, Staging};
 use coffer_core::consensus::{Consensus, ConsensusConfig, Founding, Machine, MemberChange};
 use coffer_core::storage::{EntryKind, LogEntry, LogId, MemoryDisk, StorageError};
@@ -10,6 +11,8 @@ use coffer_runtime::block_on;
 use coffer_runtime::net::{Address, Listener};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -299,7 +302,6 @@ fn strangers_get_no_answer() {
     propose(&members[&1].consensus, "x");
     let founder = members[&1].consensus.membership().members[&1].clone();
     let vote = |network: &PeerNetwork| {
-        use coffer_core::consensus::messages::{Vote, VoteRequest};
         let mut lane = network.peers().lane(1, &founder, coffer_core::consensus::peers::LaneKind::Heartbeats);
         let vote = Vote { term: 1, candidate: 2, committed: false };
         let request = VoteRequest { vote, last: None, pre_vote: true, transfer: false };
@@ -333,5 +335,35 @@ fn strangers_get_no_answer() {
     members[&1].network.removed(vec![2]);
     eventually("its connection ends", || vote(&twin).is_err());
     assert!(vote(&twin).unwrap_err().contains("member 2 was removed"));
+    members.values().for_each(Member::stop);
+}
+
+#[test]
+fn connections_that_say_nothing_are_few_and_keep_nobody_out_for_long() {
+    let members = found(1);
+    propose(&members[&1].consensus, "x");
+    let founder = members[&1].consensus.membership().members[&1].clone();
+    let address = String::from_utf8(founder.to_vec()).unwrap();
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let is_closed = |stream: &&TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        let mut stream: &TcpStream = stream;
+        matches!(stream.read(&mut [0]), Ok(0))
+    };
+    let closed = || silent.iter().filter(is_closed).count();
+    eventually("those beyond the limit are closed", || closed() >= 300 - 256);
+    let network = PeerNetwork::start(config(identity(2))).unwrap();
+    let mut lane = network.peers().lane(1, &founder, coffer_core::consensus::peers::LaneKind::Heartbeats);
+    let mut vote = || {
+        let vote = Vote { term: 1, candidate: 2, committed: false };
+        let request = VoteRequest { vote, last: None, pre_vote: true, transfer: false };
+        block_on(lane.vote(request, Duration::from_secs(20)))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = vote() {
+        assert!(Instant::now() < deadline, "a member is let in once the others had their time: {error}");
+    }
+    eventually("all of them have had their time", || closed() == 300);
+    network.shutdown();
     members.values().for_each(Member::stop);
 }

@@ -1,7 +1,7 @@
 //! The sending ends on raft's thread. What they send is done on the peers' thread.
 
 use super::connection::{Connection, Connections};
-use super::window::{Answer, Window};
+use super::window::{Answer, Asked, Window};
 use super::{Job, Thread};
 use crate::schema::peer_capnp::Lane as WireLane;
 use crate::wire::peer as wire;
@@ -21,6 +21,7 @@ use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::{BoxStream, FuturesOrdered, StreamExt};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -92,17 +93,24 @@ pub(super) struct Sending {
     way: Way,
     /// Votes and the transfer of the lead travel with the heartbeats, whatever the lane is for.
     urgent: Way,
+    asked: Arc<Asked>,
 }
 
 impl Sending {
-    pub(super) fn new(jobs: Sender<Job>, member: u64, description: Bytes, kind: LaneKind) -> Self {
+    pub(super) fn new(
+        jobs: Sender<Job>,
+        asked: Arc<Asked>,
+        member: u64,
+        description: Bytes,
+        kind: LaneKind,
+    ) -> Self {
         let lane = match kind {
             LaneKind::Entries => WireLane::Entries,
             LaneKind::Heartbeats => WireLane::Heartbeats,
             LaneKind::Snapshots => WireLane::Snapshots,
         };
         let way = Way { jobs, member, description, lane };
-        Self { urgent: Way { lane: WireLane::Heartbeats, ..way.clone() }, way }
+        Self { urgent: Way { lane: WireLane::Heartbeats, ..way.clone() }, way, asked }
     }
 }
 
@@ -140,7 +148,7 @@ impl Lane for Sending {
         });
         // If it cannot be sent, the answers end, which is an error to the window.
         let _ = self.way.jobs.try_send(job);
-        Window::new(requests, sender, answers, patience).boxed()
+        Window::new(self.way.member, self.asked.clone(), requests, sender, answers, patience).boxed()
     }
 
     fn snapshot(

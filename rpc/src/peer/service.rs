@@ -4,6 +4,7 @@
 //! - Nothing of a connection reaches consensus before its hello was accepted.
 //! - Of one member id, connections of one process are served. Another process with that id is served only once the
 //!   former does not answer any more.
+//! - At most [`STRANGERS_MAX`] connections have not said hello, and each for no longer than a connection may take.
 
 use super::identity::{Hello, Refusal};
 use super::{PeerConfig, Thread};
@@ -34,6 +35,8 @@ use std::time::Duration;
 
 /// How long to wait when the process is out of descriptors.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Connections that have not said hello yet, at most: who has no hello to say must not keep members out by taking descriptors.
+const STRANGERS_MAX: usize = 256;
 /// How long a process may take to show that it lives, when another one claims its member id.
 const TWIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,8 @@ pub(super) struct Service {
     /// Connections that said hello, by an id of their own.
     served: RefCell<HashMap<u64, Known>>,
     next: Cell<u64>,
+    /// Connections that did not yet.
+    strangers: Cell<usize>,
 }
 
 #[derive(Clone)]
@@ -63,6 +68,7 @@ impl Service {
             removed: RefCell::default(),
             served: RefCell::default(),
             next: Cell::new(0),
+            strangers: Cell::new(0),
         }
     }
 
@@ -130,9 +136,13 @@ impl Service {
 pub(super) async fn accept(thread: Rc<Thread>, listener: Listener) {
     loop {
         match listener.accept().await {
+            Ok((_, address)) if thread.service.strangers.get() >= STRANGERS_MAX => {
+                tracing::debug!(%address, "too many connections have not said hello: one more is closed");
+            }
             Ok((stream, address)) => {
                 tracing::trace!(%address, "a peer connects");
-                spawn(serve(thread.clone(), stream));
+                let registered = Registered::stranger(thread.clone());
+                spawn(serve(thread.clone(), stream, registered));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a peer's connection; trying again");
@@ -143,10 +153,9 @@ pub(super) async fn accept(thread: Rc<Thread>, listener: Listener) {
 }
 
 /// Serves one connection until it ends.
-async fn serve(thread: Rc<Thread>, stream: Stream) {
+async fn serve(thread: Rc<Thread>, stream: Stream, registered: Rc<Registered>) {
     let link = Link::new(thread.config.limits(), thread.ticker.clone(), thread.budget.clone());
     let network = Network::new(Box::new(stream), Side::Server, link.clone());
-    let registered = Rc::new(Registered { thread: thread.clone(), id: Cell::new(None) });
     let gate = Gate { thread: thread.clone(), link: link.clone(), registered: registered.clone() };
     let gate: peer_gate::Client = capnp_rpc::new_client(gate);
     let mut system = RpcSystem::new(Box::new(network), Some(gate.client));
@@ -178,8 +187,15 @@ struct Registered {
 }
 
 impl Registered {
+    fn stranger(thread: Rc<Thread>) -> Rc<Self> {
+        let strangers = &thread.service.strangers;
+        strangers.set(strangers.get() + 1);
+        Rc::new(Self { thread, id: Cell::new(None) })
+    }
+
     fn register(&self, known: Known) {
         let service = &self.thread.service;
+        service.strangers.set(service.strangers.get() - 1);
         let id = service.next.get();
         service.next.set(id + 1);
         service.served.borrow_mut().insert(id, known);
@@ -189,8 +205,10 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(id) = self.id.get() {
-            self.thread.service.served.borrow_mut().remove(&id);
+        let service = &self.thread.service;
+        match self.id.get() {
+            Some(id) => drop(service.served.borrow_mut().remove(&id)),
+            None => service.strangers.set(service.strangers.get() - 1),
         }
     }
 }
@@ -217,8 +235,12 @@ impl peer_gate::Server for Gate {
                 let (member, boot) = (hello.from.member, hello.from.boot);
                 self.registered.register(Known { member, boot, link: self.link.clone(), pinger });
                 self.link.logged_in();
-                let served =
-                    Served { consensus, session: RefCell::default(), _registered: self.registered.clone() };
+                let served = Served {
+                    consensus,
+                    member,
+                    session: RefCell::default(),
+                    registered: self.registered.clone(),
+                };
                 answer.set_protocol(protocol);
                 answer.set_peer(capnp_rpc::new_client(served));
             }
@@ -254,8 +276,10 @@ impl peer_gate::Server for Gate {
 /// What a member may ask of this one.
 struct Served {
     consensus: Arc<Consensus>,
+    /// Who asks.
+    member: u64,
     session: RefCell<Option<Rc<Session>>>,
-    _registered: Rc<Registered>,
+    registered: Rc<Registered>,
 }
 
 /// A stream of appends: its requests go to consensus in order, and the answers come back in order.
@@ -266,6 +290,11 @@ struct Session {
 }
 
 impl Served {
+    /// The member waits until it knows how far is committed.
+    fn asked(&self) {
+        self.registered.thread.asked.by(self.member);
+    }
+
     /// Hands a request to the stream that is under way, or begins one.
     fn append(&self, request: AppendRequest) -> oneshot::Receiver<Result<AppendResponse, Error>> {
         let (sender, answer) = oneshot::channel();
@@ -394,6 +423,7 @@ impl peer::Server for Served {
         _: peer::ReadIndexParams,
         mut results: peer::ReadIndexResults,
     ) -> capnp::Result<()> {
+        self.asked();
         let index = self.consensus.read_index().await;
         wire::put_read_index(index, results.get());
         Ok(())
@@ -406,6 +436,7 @@ impl peer::Server for Served {
     ) -> capnp::Result<()> {
         let payload = Bytes::copy_from_slice(params.get()?.get_payload()?);
         drop(params);
+        self.asked();
         let outcome = self.consensus.propose_for(payload).await;
         wire::put_proposed(outcome, results.get());
         Ok(())
@@ -430,6 +461,7 @@ impl peer::Server for Served {
         mut results: peer::ChangeResults,
     ) -> capnp::Result<()> {
         let change = wire::get_change(params.get()?)?;
+        self.asked();
         let outcome = self.consensus.change_for(change).await;
         wire::put_changed(outcome, results.get());
         Ok(())

@@ -67,6 +67,9 @@ pub struct Piece {
     /// How often which fault struck a cluster.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub struck: BTreeMap<String, u64>,
+    /// How often which faults struck a cluster together, or one alone: `kill`, `kill+pause`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<String, u64>,
     /// Outcomes of flips by kind of file and part.
     pub outcomes: BTreeMap<String, BTreeMap<String, Outcomes>>,
     /// Broken promises.
@@ -87,6 +90,9 @@ impl Piece {
         self.seconds += other.seconds;
         for (fault, times) in &other.struck {
             *self.struck.entry(fault.clone()).or_default() += times;
+        }
+        for (step, times) in &other.steps {
+            *self.steps.entry(step.clone()).or_default() += times;
         }
         for (kind, parts) in &other.outcomes {
             for (part, outcomes) in parts {
@@ -185,12 +191,28 @@ pub fn summary(pieces: &[Piece], code: &str) -> String {
 /// How often which fault struck clusters, as a table; nothing if none did.
 fn struck<'a>(sums: impl Iterator<Item = &'a Piece>) -> String {
     let mut struck: BTreeMap<&str, u64> = BTreeMap::new();
-    for (fault, times) in sums.flat_map(|sum| &sum.struck) {
-        *struck.entry(fault).or_default() += times;
+    let mut steps: BTreeMap<&str, u64> = BTreeMap::new();
+    for sum in sums {
+        sum.struck.iter().for_each(|(fault, times)| *struck.entry(fault).or_default() += times);
+        sum.steps.iter().for_each(|(step, times)| *steps.entry(step).or_default() += times);
     }
     let lines = struck.iter().map(|(fault, times)| format!("| {fault} | {times} |\n"));
     match struck.is_empty() {
         true => String::new(),
-        false => format!("\n| fault | struck |\n|---|---|\n{}", lines.collect::<String>()),
+        false => {
+            format!("\n| fault | struck |\n|---|---|\n{}\n{}", lines.collect::<String>(), told(&steps))
+        }
     }
+}
+
+/// How many faults struck alone and how many pairs together, and how often at least.
+fn told(steps: &BTreeMap<&str, u64>) -> String {
+    let of = |pairs: bool| {
+        let times = steps.iter().filter(|(step, _)| step.contains('+') == pairs).map(|(_, times)| *times);
+        (times.clone().count(), times.min().unwrap_or(0))
+    };
+    let ((alone, alone_min), (pairs, pairs_min)) = (of(false), of(true));
+    format!(
+        "{alone} faults struck alone, each {alone_min} times or more; {pairs} pairs, each {pairs_min} times or more\n"
+    )
 }

@@ -270,6 +270,7 @@ fn one(arguments: &Arguments, plan: &Plan, program: &Path, many: &Many) -> Resul
             seeds: 1,
             faults: ran.struck.values().sum(),
             struck: ran.struck.clone(),
+            steps: ran.steps.clone(),
             operations: ran.history.operations.len() as u64,
             acknowledged: counts.get("ok").copied().unwrap_or(0),
             violations: ran.violations() as u64,

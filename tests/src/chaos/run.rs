@@ -6,7 +6,7 @@ use super::faults::{self, Strike};
 use super::history::*;
 use super::load::{self, CLIENTS, Recorder, pair_of, range_of};
 use super::member::Member;
-use super::plan::Plan;
+use super::plan::{Plan, step_text};
 use super::watchers::{self, Log, Wanted};
 use coffer_core::Error;
 use coffer_core::request::RangeRequest;
@@ -44,6 +44,8 @@ pub struct Ran {
     pub rate: f64,
     /// How often each fault struck.
     pub struck: BTreeMap<String, u64>,
+    /// Which steps struck, by their text.
+    pub steps: BTreeMap<String, u64>,
     /// What members or the cluster did not bear; a violation each.
     pub failures: Vec<String>,
     /// From the end of each fault to the cluster's being whole.
@@ -178,6 +180,7 @@ impl<'a> Run<'a> {
         });
         let strikes: Vec<_> = strikes.collect();
         let mut told = Vec::new();
+        *self.ran.steps.entry(step_text(step)).or_default() += 1;
         for (fault, outcome) in step.iter().zip(join_all(strikes).await) {
             *self.ran.struck.entry(fault.name().into()).or_default() += 1;
             match outcome {

@@ -165,6 +165,14 @@ impl Network {
         change(locked(&self.state).rules.entry((from, to)).or_default());
     }
 
+    /// Changes the rules of all links between members, also of those that have gone meanwhile.
+    pub fn change_between_members(&self, change: impl Fn(&mut Rule)) {
+        let mut state = locked(&self.state);
+        let rules = state.rules.iter_mut();
+        let between = rules.filter(|((from, to), _)| matches!((from, to), (End::Member(_), End::Member(_))));
+        between.for_each(|(_, rule)| change(rule));
+    }
+
     /// From now on nobody looks which member connects to another, which takes tens of milliseconds: rules between members hold
     /// for what is connected already. For measurements.
     pub fn close_eyes(&self) {

@@ -34,12 +34,7 @@ impl Strike {
     /// Lasts, and takes back what `lift` says of all links. Connections live on, or break, as a network does it too.
     async fn last_and_lift(&mut self, lift: impl Fn(&mut Rule)) {
         self.last().await;
-        let numbers = self.numbers();
-        for from in &numbers {
-            for to in &numbers {
-                self.rule(*from, *to, &lift);
-            }
-        }
+        self.cluster.network.change_between_members(lift);
         if self.random.random_bool(0.3) {
             self.cluster.network.reset();
         }

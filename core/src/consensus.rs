@@ -394,6 +394,7 @@ impl Consensus {
             staging,
         };
         consensus.follow_raft();
+        consensus.end_raft_with_fault();
         consensus.begin(fresh.then_some(config.founding))?;
         Ok(consensus)
     }
@@ -708,6 +709,15 @@ impl Consensus {
         self.executor.shutdown();
         self.applier.shutdown();
         self.log.shutdown();
+    }
+
+    /// Ends raft with the first fault, whoever met it: a member that serves nobody must not go on as the leader.
+    fn end_raft_with_fault(&self) {
+        let (raft, executor) = (self.raft.clone(), self.executor.handle());
+        self.health.on_failure(Box::new(move |_| {
+            // It may have ended by itself.
+            executor.spawn(async move { drop(raft.shutdown().await) });
+        }));
     }
 
     /// Follows who leads and whether raft still runs.

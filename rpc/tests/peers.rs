@@ -28,6 +28,7 @@ struct Held {
     applied: Option<LogId>,
     membership: Option<(LogId, Bytes)>,
     payloads: Vec<Bytes>,
+    is_broken: bool,
 }
 
 impl Machine for Journal {
@@ -41,6 +42,9 @@ impl Machine for Journal {
 
     fn apply(&mut self, entries: &[LogEntry]) -> Result<(), StorageError> {
         let mut held = self.0.lock();
+        if held.is_broken {
+            return Err(StorageError::Poisoned { reason: "a test broke it".to_owned() });
+        }
         for entry in entries {
             held.applied = Some(entry.id);
             match entry.kind {
@@ -335,6 +339,22 @@ fn strangers_get_no_answer() {
     members[&1].network.removed(vec![2]);
     eventually("its connection ends", || vote(&twin).is_err());
     assert!(vote(&twin).unwrap_err().contains("member 2 was removed"));
+    members.values().for_each(Member::stop);
+}
+
+/// With the last entry that there is, so that nothing that comes after it tells.
+#[test]
+fn a_leader_whose_machine_fails_leads_no_more() {
+    let members = found(3);
+    let first = leader(&members);
+    propose(&members[&first].consensus, "x");
+    members[&first].journal.0.lock().is_broken = true;
+    let (sender, outcome) = mpsc::channel();
+    let done = Box::new(move |result| drop(sender.send(result)));
+    members[&first].consensus.propose(Bytes::from("y"), done);
+    assert!(outcome.recv_timeout(PATIENCE).unwrap().is_err());
+    let others = || members.iter().filter(|(id, _)| **id != first).map(|(_, member)| member);
+    eventually("another one leads", || others().any(|member| member.consensus.status().is_leader));
     members.values().for_each(Member::stop);
 }
 

@@ -8,8 +8,9 @@
 //! [`Applier`], and openraft itself purges by what is flushed.
 //!
 //! # Invariants
-//! - The machine's thread has at most two batches: one that it applies, and one that waits.
-//! - After a batch that failed none is handed over.
+//! - The machine's thread has at most one batch, and the next one waits here until that is done.
+//! - After a batch that failed none is handed over. Raft ends without being told here: the [`Applier`] tells the fault to
+//!   [`Health`](super::health::Health), which ends it.
 
 use super::applier::{Applier, Asked, Batch};
 use super::log_store::LogStore;

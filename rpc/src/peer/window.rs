@@ -12,6 +12,9 @@
 //! - Answers come in the order of the requests, each once.
 //! - Unanswered are at most [`REQUESTS_MAX`] requests and about [`BYTES_MAX`] of entries, and always one is sent.
 //! - News is answered only by the follower's answer to itself or to the request that it went with.
+//! - An answer that is later than the patience is handed over only with the answer to the news that raft has asked for since.
+//!   raft counts an answer for every request up to its entry, news included, and takes it for a sign of life as of the last of them;
+//!   a leader that stood still while another one was elected would believe an answer from before that, and read what is stale.
 //! - The first request is sent at once: it may ask whether the follower's log matches.
 //! - Silence while something is unanswered ends the stream with an error.
 
@@ -67,6 +70,8 @@ pub(super) struct Window {
     begun: bool,
     /// What is answered already: the answers to news, and to the request that it went with.
     ready: VecDeque<Answer>,
+    /// What is answered too late, and waits for the answer to news.
+    late: VecDeque<Answer>,
     patience: Duration,
     /// Runs while something is unanswered.
     silence: Option<Sleep>,
@@ -75,7 +80,9 @@ pub(super) struct Window {
 
 /// A request that has no answer yet.
 struct Sent {
+    at: Instant,
     bytes: usize,
+    is_news: bool,
     /// How often news went with it, and what the follower's log matches for that: where the entries follow on.
     news: usize,
     prev: Option<LogId>,
@@ -118,6 +125,7 @@ impl Window {
             news: None,
             begun: false,
             ready: VecDeque::new(),
+            late: VecDeque::new(),
             patience,
             silence: None,
             ended: false,
@@ -146,7 +154,8 @@ impl Window {
 
     fn send(&mut self, request: AppendRequest, news: usize) {
         let bytes = crate::wire::peer::append_bytes(&request);
-        self.unanswered.push_back(Sent { bytes, news, prev: request.prev });
+        let (is_news, prev) = (request.entries.is_empty(), request.prev);
+        self.unanswered.push_back(Sent { at: Instant::now(), bytes, is_news, news, prev });
         self.bytes += bytes;
         self.begun = true;
         self.silence.get_or_insert_with(|| sleep(self.patience));
@@ -165,15 +174,32 @@ impl Window {
     }
 
     fn answered(&mut self, answer: Answer) {
+        self.ready.append(&mut self.late);
+        let mut is_late = false;
         if let Some(sent) = self.unanswered.pop_front() {
             self.bytes -= sent.bytes;
-            if matches!(answer, Ok(AppendResponse::Matched(_))) {
+            if let Ok(AppendResponse::Matched(matched)) = &answer {
                 self.ready.extend((0..sent.news).map(|_| Ok(AppendResponse::Matched(sent.prev))));
+                is_late = sent.at.elapsed() > self.patience && self.owes_news(*matched);
             }
         }
         self.silence = (!self.unanswered.is_empty()).then(|| sleep(self.patience));
         self.ended = !matches!(answer, Ok(AppendResponse::Matched(_)));
-        self.ready.push_back(answer);
+        if is_late {
+            self.late.extend(self.ready.drain(..));
+            self.late.push_back(answer);
+        } else {
+            self.ready.push_back(answer);
+        }
+    }
+
+    /// Whether the next that is to be answered is news that follows on `matched`.
+    fn owes_news(&self, matched: Option<LogId>) -> bool {
+        match (self.unanswered.front(), &self.news) {
+            (Some(sent), _) => sent.prev == matched && (sent.is_news || sent.news > 0),
+            (None, Some(news)) => news.request.prev == matched,
+            (None, None) => false,
+        }
     }
 
     fn fail(&mut self, reason: String) -> Poll<Option<Answer>> {
@@ -195,15 +221,17 @@ impl Stream for Window {
             (this.requests, this.sender, this.news) = (None, None, None);
             return Poll::Ready(None);
         }
-        match this.answers.poll_next_unpin(cx) {
-            Poll::Ready(Some(answer)) => {
-                this.answered(answer);
-                return Poll::Ready(this.ready.pop_front());
+        loop {
+            match this.answers.poll_next_unpin(cx) {
+                Poll::Ready(Some(answer)) => this.answered(answer),
+                Poll::Ready(None) if this.requests.is_some() || !this.unanswered.is_empty() => {
+                    return this.fail("the connection ended".to_owned());
+                }
+                Poll::Ready(None) | Poll::Pending => break,
             }
-            Poll::Ready(None) if this.requests.is_some() || !this.unanswered.is_empty() => {
-                return this.fail("the connection ended".to_owned());
+            if let Some(answer) = this.ready.pop_front() {
+                return Poll::Ready(Some(answer));
             }
-            Poll::Ready(None) | Poll::Pending => {}
         }
         while this.has_room()
             && let Some(requests) = &mut this.requests
@@ -217,7 +245,7 @@ impl Stream for Window {
                 Poll::Pending => break,
             }
         }
-        this.send_news(false, cx);
+        this.send_news(!this.late.is_empty(), cx);
         if this.requests.is_none() && this.unanswered.is_empty() {
             this.ended = true;
             return Poll::Ready(None);
@@ -379,6 +407,31 @@ mod tests {
         rig.asked.by(7);
         rig.ask(news(1, 1));
         assert_eq!(rig.sent.try_recv().ok(), Some(news(1, 1)));
+    }
+
+    #[test]
+    fn a_late_answer_waits_for_that_to_the_news_asked_for_since() {
+        let (requests, queue) = async_channel::unbounded();
+        let (sender, sent) = async_channel::unbounded();
+        let (answer, answers) = async_channel::unbounded();
+        let patience = Duration::from_millis(20);
+        let mut window = make(queue.boxed(), sender, answers, patience);
+        requests.try_send(request(1, 10)).expect("the window is there");
+        requests.try_send(news(1, 1)).expect("the window is there");
+        assert!(window.next().now_or_never().is_none());
+        std::thread::sleep(2 * patience);
+        answer.try_send(matched(1)).expect("the window is there");
+        assert!(window.next().now_or_never().is_none(), "the follower may follow another one by now");
+        assert_eq!([sent.try_recv().ok(), sent.try_recv().ok()], [Some(request(1, 10)), Some(news(1, 1))]);
+        answer.try_send(matched(1)).expect("the window is there");
+        let both = [window.next().now_or_never(), window.next().now_or_never()];
+        assert_eq!(both, [Some(Some(matched(1))), Some(Some(matched(1)))]);
+        // Without news it says no more than that the entries are there.
+        requests.try_send(entries_after(1, 1)).expect("the window is there");
+        assert!(window.next().now_or_never().is_none());
+        std::thread::sleep(2 * patience);
+        answer.try_send(matched(2)).expect("the window is there");
+        assert_eq!(window.next().now_or_never(), Some(Some(matched(2))));
     }
 
     #[test]

@@ -22,22 +22,40 @@ pub(super) fn probe() -> Result<(), String> {
 }
 
 impl Tracer {
-    /// Has every fdatasync and fsync of a member treated so, as strace's `inject` has it.
+    /// Has every fdatasync and fsync of a member treated so, as strace's `inject` has it. A process has one tracer at most: waits
+    /// for the end of another fault of the disk.
     pub(super) async fn attach(member: &Member, inject: &str) -> Result<Option<Self>, String> {
-        let Some(pid) = member.pid() else { return Ok(None) };
+        let deadline = Instant::now() + ATTACH;
+        loop {
+            let Some(pid) = member.pid() else { return Ok(None) };
+            let mut tracer = Self::start(pid, inject)?;
+            while !tracer.has_ended() {
+                if !member.is_running() || is_traced(pid, tracer.0.id()) {
+                    return Ok(Some(tracer));
+                }
+                coffer_runtime::sleep(Duration::from_millis(5)).await;
+                if Instant::now() > deadline {
+                    break;
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(format!("strace did not attach to {}", member.name));
+            }
+            coffer_runtime::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn start(pid: u32, inject: &str) -> Result<Self, String> {
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", "signal=none"]);
         command.args(["-e", &format!("inject=fdatasync,fsync:{inject}"), "-p", &pid.to_string()]);
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-        let tracer = Self(child.map_err(|error| format!("strace: {error}"))?);
-        let deadline = Instant::now() + ATTACH;
-        while member.is_running() && !is_traced(pid) {
-            if Instant::now() > deadline {
-                return Err(format!("strace did not attach to {}", member.name));
-            }
-            coffer_runtime::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(Some(tracer))
+        Ok(Self(child.map_err(|error| format!("strace: {error}"))?))
+    }
+
+    /// It could not attach, or what it traced has ended.
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.0.try_wait(), Ok(None))
     }
 }
 
@@ -51,10 +69,11 @@ impl Drop for Tracer {
     }
 }
 
-fn is_traced(pid: u32) -> bool {
+fn is_traced(pid: u32, by: u32) -> bool {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let tracer = format!("TracerPid:\t{by}\n");
     tasks.filter_map(Result::ok).all(|task| {
         let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-        !status.contains("TracerPid:\t0")
+        status.contains(&tracer)
     })
 }

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use bytes::Bytes;
-use coffer_core::consensus::messages::{Vote, VoteRequest};
+use coffer_core::consensus::messages::{Vote, VoteRequest, VoteResponse};
+use coffer_core::consensus::peers::LaneKind;
 use coffer_core::consensus::snapshots::{Snapshot, SnapshotReader, SnapshotWriter, Staged, Staging};
 use coffer_core::consensus::{Consensus, ConsensusConfig, Founding, Machine, MemberChange};
 use coffer_core::storage::{EntryKind, LogEntry, LogId, MemoryDisk, StorageError};
@@ -300,17 +301,20 @@ fn a_member_that_was_removed_while_it_was_down_is_told_so() {
     members.values().for_each(Member::stop);
 }
 
+/// Asks member 1 for its vote, as member 2.
+fn ask_for_vote(network: &PeerNetwork, founder: &Bytes) -> Result<VoteResponse, String> {
+    let mut lane = network.peers().lane(1, founder, LaneKind::Heartbeats);
+    let vote = Vote { term: 1, candidate: 2, committed: false };
+    let request = VoteRequest { vote, last: None, pre_vote: true, transfer: false };
+    block_on(lane.vote(request, Duration::from_secs(20))).map_err(|error| error.to_string())
+}
+
 #[test]
 fn strangers_get_no_answer() {
     let members = found(1);
     propose(&members[&1].consensus, "x");
     let founder = members[&1].consensus.membership().members[&1].clone();
-    let vote = |network: &PeerNetwork| {
-        let mut lane = network.peers().lane(1, &founder, coffer_core::consensus::peers::LaneKind::Heartbeats);
-        let vote = Vote { term: 1, candidate: 2, committed: false };
-        let request = VoteRequest { vote, last: None, pre_vote: true, transfer: false };
-        block_on(lane.vote(request, Duration::from_secs(20))).map_err(|error| error.to_string())
-    };
+    let vote = |network: &PeerNetwork| ask_for_vote(network, &founder);
     let network = |id: Identity| PeerNetwork::start(config(id)).unwrap();
     let of = |oldest, newest| {
         let protocols = Protocols { oldest, newest };
@@ -373,14 +377,8 @@ fn connections_that_say_nothing_are_few_and_keep_nobody_out_for_long() {
     let closed = || silent.iter().filter(is_closed).count();
     eventually("those beyond the limit are closed", || closed() >= 300 - 256);
     let network = PeerNetwork::start(config(identity(2))).unwrap();
-    let mut lane = network.peers().lane(1, &founder, coffer_core::consensus::peers::LaneKind::Heartbeats);
-    let mut vote = || {
-        let vote = Vote { term: 1, candidate: 2, committed: false };
-        let request = VoteRequest { vote, last: None, pre_vote: true, transfer: false };
-        block_on(lane.vote(request, Duration::from_secs(20)))
-    };
     let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = vote() {
+    while let Err(error) = ask_for_vote(&network, &founder) {
         assert!(Instant::now() < deadline, "a member is let in once the others had their time: {error}");
     }
     eventually("all of them have had their time", || closed() == 300);

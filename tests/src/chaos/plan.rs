@@ -91,7 +91,7 @@ pub fn step_text(step: &[Fault]) -> String {
 }
 
 /// What may strike in a step: each fault alone, and each pair.
-pub fn strikes(left_out: &[Fault]) -> Vec<Vec<Fault>> {
+fn strikes(left_out: &[Fault]) -> Vec<Vec<Fault>> {
     let possible: Vec<Fault> = FAULTS.iter().copied().filter(|fault| !left_out.contains(fault)).collect();
     let with = |(first, fault): (usize, &Fault)| {
         let pairs = possible[first + 1..].iter().map(|other| vec![*fault, *other]);

@@ -70,14 +70,14 @@ impl Io for RealIo {
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
             written => written.and_then(|()| file.set_len(owner.len() as u64))?,
         }
-        Ok(LockAttempt::Held(Box::new(RealLock { _file: file })))
+        Ok(LockAttempt::Held(Box::new(RealLock::new(file))))
     }
 
     fn lock_unchanged(&self, path: &Path) -> io::Result<LockAttempt> {
         match fs::File::open(path) {
             Ok(file) => match try_lock(&file)? {
                 Some(busy) => Ok(busy),
-                None => Ok(LockAttempt::Held(Box::new(RealLock { _file: file }))),
+                None => Ok(LockAttempt::Held(Box::new(RealLock::new(file)))),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Held(Box::new(NoLock))),
             Err(error) => Err(error),
@@ -134,12 +134,59 @@ impl File for RealFile {
 
 /// The kernel drops the lock with the last descriptor, so a dead owner never blocks anybody.
 struct RealLock {
-    _file: fs::File,
+    file: fs::File,
+    owner: u32,
+}
+
+impl RealLock {
+    fn new(file: fs::File) -> Self {
+        Self { file, owner: std::process::id() }
+    }
 }
 
 impl LockGuard for RealLock {}
+
+impl Drop for RealLock {
+    /// Not left to the last descriptor: a process that another thread begins meanwhile has all of them until it runs its own
+    /// program, and a fork keeps them. What a fork drops is not its own.
+    fn drop(&mut self) {
+        if self.owner == std::process::id() {
+            // Closing it is the rest.
+            let _ = flock(&self.file, FlockOperation::Unlock);
+        }
+    }
+}
 
 /// Of a place that has nothing to lock.
 struct NoLock;
 
 impl LockGuard for NoLock {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a process that is being started has of this one's descriptors keeps nobody out; a fork that ends lets nobody in.
+    #[test]
+    fn a_lock_ends_with_its_owner_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("LOCK");
+        let is_busy = || matches!(RealIo.lock(&path).expect("a lock"), LockAttempt::Busy { .. });
+        let locked = || {
+            let file = fs::File::create(&path).expect("a file");
+            assert!(try_lock(&file).expect("a lock").is_none());
+            let fork = file.try_clone().expect("a descriptor");
+            (file, fork)
+        };
+        let (file, _fork) = locked();
+        let lock = RealLock::new(file);
+        assert!(is_busy());
+        drop(lock);
+        assert!(!is_busy());
+        let (file, fork) = locked();
+        drop(RealLock { file, owner: 0 });
+        assert!(is_busy(), "it was not the owner's");
+        drop(fork);
+        assert!(!is_busy());
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! - Tasks that [`spawn`] started are dropped, on their own thread, when the main future of that thread ends.
+//! - Tasks that [`spawn`] started are dropped, on their own thread, when the main future of that thread ends. Before that
+//!   those that it has woken run once more, so that they can close what they hold.
 
 use crate::executor::panic_text;
 use crate::{TaskError, executor};
@@ -16,6 +17,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::{fmt, io};
+
+/// How often tasks run after the main future: some wake each other for ever.
+const LAST_TURNS: usize = 100_000;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<LocalExecutor<'static>>>> = const { RefCell::new(None) };
@@ -40,7 +44,9 @@ where
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let tasks = Rc::new(LocalExecutor::new());
     let _entered = Entered { previous: CURRENT.replace(Some(tasks.clone())) };
-    async_io::block_on(tasks.run(future))
+    let output = async_io::block_on(tasks.run(future));
+    (0..LAST_TURNS).take_while(|_| tasks.try_tick()).for_each(drop);
+    output
 }
 
 struct Entered {

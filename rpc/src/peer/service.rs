@@ -4,7 +4,8 @@
 //! - Nothing of a connection reaches consensus before its hello was accepted.
 //! - Of one member id, connections of one process are served. Another process with that id is served only once the
 //!   former does not answer any more.
-//! - At most [`STRANGERS_MAX`] connections have not said hello, and each for no longer than a connection may take.
+//! - At most [`STRANGERS_MAX`] connections have not said hello, and each for no longer than a connection may take. One more
+//!   ends the oldest of them: whoever has a hello to say says it at once.
 
 use super::identity::{Hello, Refusal};
 use super::{PeerConfig, Thread};
@@ -26,7 +27,7 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use futures_util::{FutureExt, StreamExt};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
@@ -45,11 +46,12 @@ pub(super) struct Service {
     config: Arc<PeerConfig>,
     consensus: RefCell<Option<Arc<Consensus>>>,
     removed: RefCell<HashSet<u64>>,
-    /// Connections that said hello, by an id of their own.
-    served: RefCell<HashMap<u64, Known>>,
+    /// The id of the next connection.
     next: Cell<u64>,
-    /// Connections that did not yet.
-    strangers: Cell<usize>,
+    /// Connections that said hello, by their ids.
+    served: RefCell<HashMap<u64, Known>>,
+    /// Connections that did not yet, the oldest first.
+    strangers: RefCell<BTreeMap<u64, Link>>,
 }
 
 #[derive(Clone)]
@@ -66,9 +68,9 @@ impl Service {
             config,
             consensus: RefCell::default(),
             removed: RefCell::default(),
-            served: RefCell::default(),
             next: Cell::new(0),
-            strangers: Cell::new(0),
+            served: RefCell::default(),
+            strangers: RefCell::default(),
         }
     }
 
@@ -136,13 +138,9 @@ impl Service {
 pub(super) async fn accept(thread: Rc<Thread>, listener: Listener) {
     loop {
         match listener.accept().await {
-            Ok((_, address)) if thread.service.strangers.get() >= STRANGERS_MAX => {
-                tracing::debug!(%address, "too many connections have not said hello: one more is closed");
-            }
             Ok((stream, address)) => {
                 tracing::trace!(%address, "a peer connects");
-                let registered = Registered::stranger(thread.clone());
-                spawn(serve(thread.clone(), stream, registered));
+                spawn(serve(thread.clone(), stream));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a peer's connection; trying again");
@@ -153,8 +151,9 @@ pub(super) async fn accept(thread: Rc<Thread>, listener: Listener) {
 }
 
 /// Serves one connection until it ends.
-async fn serve(thread: Rc<Thread>, stream: Stream, registered: Rc<Registered>) {
+async fn serve(thread: Rc<Thread>, stream: Stream) {
     let link = Link::new(thread.config.limits(), thread.ticker.clone(), thread.budget.clone());
+    let registered = Rc::new(Registered::stranger(thread.clone(), link.clone()));
     let network = Network::new(Box::new(stream), Side::Server, link.clone());
     let gate = Gate { thread: thread.clone(), link: link.clone(), registered: registered.clone() };
     let gate: peer_gate::Client = capnp_rpc::new_client(gate);
@@ -162,7 +161,7 @@ async fn serve(thread: Rc<Thread>, stream: Stream, registered: Rc<Registered>) {
     let disconnector = system.get_disconnector();
     let greeted = async {
         thread.ticker.after(thread.config.connect_timeout).await;
-        if registered.id.get().is_none() {
+        if !registered.is_known.get() {
             link.fail(Fault::NoLogin);
         }
         std::future::pending::<()>().await
@@ -180,36 +179,43 @@ async fn serve(thread: Rc<Thread>, stream: Stream, registered: Rc<Registered>) {
     let _ = disconnector.now_or_never();
 }
 
-/// A connection in the list of those served, once it has said hello.
+/// A connection in one of the lists: of strangers, and of those served once it has said hello.
 struct Registered {
     thread: Rc<Thread>,
-    id: Cell<Option<u64>>,
+    id: u64,
+    is_known: Cell<bool>,
 }
 
 impl Registered {
-    fn stranger(thread: Rc<Thread>) -> Rc<Self> {
-        let strangers = &thread.service.strangers;
-        strangers.set(strangers.get() + 1);
-        Rc::new(Self { thread, id: Cell::new(None) })
+    fn stranger(thread: Rc<Thread>, link: Link) -> Self {
+        let service = &thread.service;
+        let id = service.next.get();
+        service.next.set(id + 1);
+        let mut strangers = service.strangers.borrow_mut();
+        if strangers.len() >= STRANGERS_MAX
+            && let Some((_, oldest)) = strangers.pop_first()
+        {
+            tracing::debug!("too many connections have not said hello: the oldest is closed");
+            oldest.fail(Fault::NoLogin);
+        }
+        strangers.insert(id, link);
+        drop(strangers);
+        Self { thread, id, is_known: Cell::new(false) }
     }
 
     fn register(&self, known: Known) {
         let service = &self.thread.service;
-        service.strangers.set(service.strangers.get() - 1);
-        let id = service.next.get();
-        service.next.set(id + 1);
-        service.served.borrow_mut().insert(id, known);
-        self.id.set(Some(id));
+        service.strangers.borrow_mut().remove(&self.id);
+        service.served.borrow_mut().insert(self.id, known);
+        self.is_known.set(true);
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let service = &self.thread.service;
-        match self.id.get() {
-            Some(id) => drop(service.served.borrow_mut().remove(&id)),
-            None => service.strangers.set(service.strangers.get() - 1),
-        }
+        service.strangers.borrow_mut().remove(&self.id);
+        service.served.borrow_mut().remove(&self.id);
     }
 }
 
@@ -231,7 +237,7 @@ impl peer_gate::Server for Gate {
         let mut answer: hello_answer::Builder<'_> = results.get();
         answer.set_boot(service.config.identity.boot);
         match service.admit(&self.thread, &hello).await {
-            Ok((consensus, protocol)) if self.registered.id.get().is_none() => {
+            Ok((consensus, protocol)) if !self.registered.is_known.get() => {
                 let (member, boot) = (hello.from.member, hello.from.boot);
                 self.registered.register(Known { member, boot, link: self.link.clone(), pinger });
                 self.link.logged_in();

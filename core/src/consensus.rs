@@ -30,6 +30,7 @@
 
 mod applier;
 mod barrier;
+mod config;
 mod contact;
 mod counts;
 mod forwarder;
@@ -44,12 +45,15 @@ mod network;
 mod runtime;
 mod state_machine;
 mod types;
+mod unanswered;
+mod under_way;
 
 pub mod conformance;
 pub mod messages;
 pub mod peers;
 pub mod snapshots;
 
+pub use config::{ConsensusConfig, Founding};
 pub use counts::ConsensusCounts;
 pub use health::FailureListener;
 pub use leadership::LeadershipListener;
@@ -78,7 +82,7 @@ use log_writer::LogWriter;
 use network::Network;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::ClientWriteResult;
-use openraft::{Raft, ServerState, SnapshotPolicy};
+use openraft::{Raft, ServerState};
 use parking_lot::Mutex;
 use peers::{NoPeers, Peers};
 use snapshots::{NoStaging, Snapshot, Staged, Staging};
@@ -88,13 +92,14 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use types::{
     Answer, Command, Description, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_log_id,
     to_raft_id,
 };
+use under_way::UnderWay;
 
 /// The replicated state machine, as consensus drives it. Owned by the apply thread.
 pub trait Machine: Send + 'static {
@@ -133,60 +138,6 @@ pub trait Machine: Send + 'static {
     fn install(&mut self, staged: Staged) -> Result<(), StorageError> {
         drop(staged);
         Err(NoStaging::refusal())
-    }
-}
-
-/// How consensus works.
-#[derive(Clone, Debug)]
-pub struct ConsensusConfig {
-    /// Identity of this member.
-    pub node_id: u64,
-    /// How often a leader makes itself heard.
-    pub heartbeat_interval: Duration,
-    /// Silence after which another leader is elected: between this and 1.3 times this. An election begins anew if it is not
-    /// won within about half of it.
-    pub election_timeout: Duration,
-    /// Proposals under way at once; more are refused.
-    pub proposals_max: usize,
-    /// Payload bytes of proposals under way at once; more are refused, except that one is always taken.
-    pub proposal_bytes_max: usize,
-    /// Payload bytes of durable, unapplied entries above which applying reads them back from the medium.
-    pub unapplied_bytes_max: usize,
-    /// Payload bytes of applied entries that memory keeps for members that lag.
-    pub log_cache_bytes: usize,
-    /// How long a proposal or a read looks for a leader and a quorum, where this member does not decide alone.
-    pub patience: Duration,
-    /// What a fresh member does.
-    pub founding: Founding,
-}
-
-/// What a member does that has nothing yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Founding {
-    /// Founds a cluster of itself.
-    #[default]
-    Alone,
-    /// Founds a cluster together with others, all of which must be started with the same members: their ids, and what
-    /// the transport needs to find them.
-    With(BTreeMap<u64, Bytes>),
-    /// Waits to be added to a cluster.
-    Join,
-}
-
-impl Default for ConsensusConfig {
-    /// The usual settings, for member 1.
-    fn default() -> Self {
-        Self {
-            node_id: 1,
-            heartbeat_interval: Duration::from_millis(100),
-            election_timeout: Duration::from_secs(1),
-            proposals_max: 4096,
-            proposal_bytes_max: 64 << 20,
-            unapplied_bytes_max: 64 << 20,
-            log_cache_bytes: 256 << 10,
-            patience: Duration::from_secs(7),
-            founding: Founding::Alone,
-        }
     }
 }
 
@@ -294,6 +245,8 @@ pub struct Consensus {
     barrier: Arc<SharedBarrier>,
     contact: Arc<Contact>,
     staging: Arc<dyn Staging>,
+    /// From then on other members get this one's vote.
+    votes_from: Instant,
 }
 
 impl fmt::Debug for Consensus {
@@ -358,10 +311,17 @@ impl Consensus {
         let mut state_machine = StateMachine::new(applier.clone(), flushed.clone(), running.clone());
         let failed = |reason: String| health.fault().unwrap_or(Error::Fatal(reason));
         executor.block_on(state_machine.replay(&store)).map_err(|error| failed(error.to_string()))?;
-        let network = Network { peers: peers.clone(), patience: config.election_timeout };
-        let raft = Raft::new(config.node_id, Arc::new(raft_config(&config)?), network, store, state_machine);
+        let network = Network {
+            peers: peers.clone(),
+            patience: config.election_timeout,
+            late_after: config.vote_kept(),
+        };
+        let raft = Raft::new(config.node_id, Arc::new(config.to_raft()?), network, store, state_machine);
         let raft = executor.block_on(raft).map_err(|fatal| failed(fatal.to_string()))?;
         running.store(true, Ordering::Release);
+        // It may have heard of the leader of its term just before it ended.
+        let lease = if state.hard_state.vote_committed { config.vote_lease() } else { Duration::ZERO };
+        let votes_from = Instant::now() + lease;
 
         // Before that no other member stands for election.
         let silence_max = config.election_timeout * 13 / 10;
@@ -392,6 +352,7 @@ impl Consensus {
             barrier: Arc::default(),
             contact: Arc::new(Contact::new(silence_max)),
             staging,
+            votes_from,
         };
         consensus.follow_raft();
         consensus.end_raft_with_fault();
@@ -819,41 +780,6 @@ impl<F: FnOnce(Result<(), ProposeError>)> Drop for TellOnDrop<F> {
     }
 }
 
-/// Counts what is under way, and refuses what would be too much.
-struct UnderWay {
-    proposals: AtomicUsize,
-    bytes: AtomicUsize,
-    proposals_max: usize,
-    bytes_max: usize,
-}
-
-/// A proposal under way.
-struct Permit {
-    under_way: Arc<UnderWay>,
-    bytes: usize,
-}
-
-impl UnderWay {
-    fn new(proposals_max: usize, bytes_max: usize) -> Self {
-        Self { proposals: AtomicUsize::new(0), bytes: AtomicUsize::new(0), proposals_max, bytes_max }
-    }
-
-    fn enter(under_way: &Arc<Self>, bytes: usize) -> Option<Permit> {
-        let proposals = under_way.proposals.fetch_add(1, Ordering::AcqRel);
-        let before = under_way.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let permit = Permit { under_way: under_way.clone(), bytes };
-        let fits = proposals == 0 || before + bytes <= under_way.bytes_max;
-        (proposals < under_way.proposals_max && fits).then_some(permit)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.under_way.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.under_way.proposals.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Checks that the log continues what the machine holds. The machine may be ahead, where a snapshot was installed and the
 /// power went before the log was purged: whoever installs a snapshot has saved its leader's term in the log before.
 fn check_continuity(log: &dyn Log, applied: Option<LogId>) -> Result<(), Error> {
@@ -884,27 +810,4 @@ fn stored_membership(membership: Option<(LogId, Bytes)>) -> Result<RaftStoredMem
     let membership = decode_membership(payload)
         .map_err(|malformed| Error::Corrupt(format!("the membership in the records: {malformed}")))?;
     Ok(RaftStoredMembership::new(Some(to_raft_id(id)), membership))
-}
-
-fn raft_config(config: &ConsensusConfig) -> Result<openraft::Config, Error> {
-    let milliseconds = |duration: Duration| duration.as_millis().min(u128::from(u32::MAX)) as u64;
-    let raft = openraft::Config {
-        cluster_name: "coffer".to_owned(),
-        heartbeat_interval: milliseconds(config.heartbeat_interval),
-        // A follower asks for votes once it has heard nothing of a leader for the maximum, which is what openraft holds a
-        // leader for alive, and then for a random time between both: from one election timeout to 1.3 of them.
-        election_timeout_min: milliseconds(config.election_timeout * 35 / 100),
-        election_timeout_max: milliseconds(config.election_timeout * 65 / 100),
-        // We decide by bytes of log and by what is flushed, see `purge`.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
-        // Room beyond the proposals for raft's own calls, so that a proposal always finds room.
-        api_channel_size: Some(config.proposals_max as u64 + 1024),
-        enable_pre_vote: Some(true),
-        // A restarted leader has itself elected again: what it had only proposed must not count as committed.
-        enable_leader_restore: Some(false),
-        allow_log_reversion: Some(false),
-        ..openraft::Config::default()
-    };
-    raft.validate().map_err(|error| Error::InvalidArgument(error.to_string()))
 }

@@ -7,7 +7,7 @@
 //! One thread of a node holds all its peer connections, both ways: a message costs a wake of that thread and one write.
 //! `roster` asks a member before there is a cluster to belong to.
 //! Files: `lane` is the sending end on the raft thread, `connection` a socket to a member with its hello, `window` the
-//! pipelined entries, `service` the receiving end, `identity` what a hello is checked for.
+//! pipelined entries, `asked` who waits for them, `service` the receiving end, `identity` what a hello is checked for.
 //!
 //! # Invariants
 //! - Each lane of each member has a socket of its own: entries, heartbeats (with votes), snapshots, calls.
@@ -15,6 +15,7 @@
 //! - What waits for a slow member is bounded: a window of entries, one chunk of a snapshot.
 //! - A connection that fails is made anew by the next use; in between uses fail at once.
 
+mod asked;
 mod connection;
 mod identity;
 mod lane;
@@ -27,6 +28,7 @@ pub use roster::{Roster, ask_roster};
 
 use crate::net::{Budget, Limits};
 use crate::ticker::Ticker;
+use asked::Asked;
 use async_channel::Sender;
 use bytes::Bytes;
 use coffer_core::consensus::Consensus;
@@ -44,7 +46,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use window::Asked;
 
 /// Where a member listens, from its description in the membership. The first that can be reached is used.
 pub type Addresses = Arc<dyn Fn(&Bytes) -> Vec<Address> + Send + Sync>;

@@ -7,6 +7,7 @@ use super::types::{
     Description, RaftSnapshot, RaftVote, Types, encode_membership, from_vote, into_vote, to_log_entry,
     to_log_id, to_raft_id,
 };
+use super::unanswered::Unanswered;
 use crate::storage::LogId;
 use futures_util::future::{Either, ready, select};
 use futures_util::{Stream, StreamExt, stream};
@@ -22,7 +23,6 @@ use openraft::{OptionalSend, RaftNetworkFactory};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -34,11 +34,14 @@ pub(super) struct Network {
     pub(super) peers: Arc<dyn Peers>,
     /// How long a follower may be silent on a lane: beyond it the lane has failed.
     pub(super) patience: Duration,
+    /// When an answer begins to be late, see [`Unanswered`].
+    pub(super) late_after: Duration,
 }
 
 impl Network {
     fn client(&self, target: u64, node: &Description, kind: LaneKind) -> Client {
-        Client { lane: self.peers.lane(target, &node.0, kind), patience: self.patience }
+        let lane = self.peers.lane(target, &node.0, kind);
+        Client { lane, patience: self.patience, late_after: self.late_after }
     }
 }
 
@@ -63,6 +66,7 @@ impl RaftNetworkFactory<Types> for Network {
 pub(super) struct Client {
     lane: Box<dyn Lane>,
     patience: Duration,
+    late_after: Duration,
 }
 
 impl RaftNetworkV2<Types> for Client {
@@ -99,24 +103,22 @@ impl RaftNetworkV2<Types> for Client {
             // behind a read of the log each time.
             let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
             let input = stream::iter([first]).chain(input);
-            let pending = Arc::new(Pending::default());
-            let (sent, ended) = (pending.clone(), pending.clone());
+            let unanswered = Arc::new(Unanswered::new(self.late_after));
+            let (sent, ended) = (unanswered.clone(), unanswered.clone());
             let requests = input.map(from_append).inspect(move |request| sent.begins(request));
             let requests = requests.chain(stream::poll_fn(move |_| {
                 ended.no_more();
                 Poll::Ready(None)
             }));
-            let answered = pending.clone();
-            let answers = self.lane.append(requests.boxed(), self.patience).map(move |answer| {
-                let answer = answered.granted(answer);
-                answered.ends(&answer);
-                answer.map(into_append_response).map_err(rpc_error)
-            });
+            let heard = unanswered.clone();
+            let answers = self.lane.append(requests.boxed(), self.patience);
+            let answers = answers.flat_map(move |answer| stream::iter(heard.answered(answer)));
+            let answers = answers.map(|answer| answer.map(into_append_response).map_err(rpc_error));
             // openraft takes the end of the answers for the end of the work and goes on at once: a lane that ends too
             // early must be an error, after which it waits.
             let rest = stream::iter([()]).filter_map(move |()| {
                 let broken = || rpc_error(PeerError::Unreachable("the lane ended early".to_owned()));
-                ready((!pending.is_done()).then(|| Err(broken())))
+                ready((!unanswered.is_done()).then(|| Err(broken())))
             });
             Ok(answers.chain(rest).boxed())
         })
@@ -193,60 +195,6 @@ impl Client {
     }
 }
 
-/// Counts the requests of a lane that have no answer yet.
-#[derive(Default)]
-struct Pending {
-    unanswered: AtomicUsize,
-    no_more: AtomicBool,
-    failed: AtomicBool,
-    #[cfg(coffer_planted)]
-    sent: parking_lot::Mutex<Option<LogId>>,
-}
-
-impl Pending {
-    #[cfg_attr(not(coffer_planted), allow(unused_variables))]
-    fn begins(&self, request: &AppendRequest) {
-        self.unanswered.fetch_add(1, Ordering::AcqRel);
-        #[cfg(coffer_planted)]
-        {
-            *self.sent.lock() = request.entries.last().map(|entry| entry.id).or(request.prev);
-        }
-    }
-
-    /// The answer, unless a planted bug takes it for another.
-    fn granted(&self, answer: Result<AppendResponse, PeerError>) -> Result<AppendResponse, PeerError> {
-        #[cfg(coffer_planted)]
-        {
-            use crate::planted::{Bug, planted};
-            let sent = *self.sent.lock();
-            if planted(Bug::AckBeforeQuorum) && answer.is_err() && sent.is_some() {
-                return Ok(AppendResponse::Matched(sent));
-            }
-        }
-        answer
-    }
-
-    fn no_more(&self) {
-        self.no_more.store(true, Ordering::Release);
-    }
-
-    fn ends(&self, answer: &Result<AppendResponse, PeerError>) {
-        match answer {
-            Ok(AppendResponse::Matched(_)) => {
-                self.unanswered.fetch_sub(1, Ordering::AcqRel);
-            }
-            // The last answer, whatever else was sent.
-            _ => self.failed.store(true, Ordering::Release),
-        }
-    }
-
-    /// Whether the answers may end here.
-    fn is_done(&self) -> bool {
-        let complete = self.no_more.load(Ordering::Acquire) && self.unanswered.load(Ordering::Acquire) == 0;
-        complete || self.failed.load(Ordering::Acquire)
-    }
-}
-
 /// What a snapshot that raft wants to be sent holds.
 fn outgoing(snapshot: RaftSnapshot) -> Result<Snapshot, StreamingError<Types>> {
     let broken = |reason: &str| StreamingError::from(Unreachable::from_string(reason.to_owned()));
@@ -299,7 +247,8 @@ mod tests {
     #[test]
     fn a_member_that_cannot_be_reached_fails_no_stream_before_its_first_request() {
         let lane = NoPeers.lane(2, &bytes::Bytes::new(), LaneKind::Entries);
-        let mut client = Client { lane, patience: Duration::from_secs(60) };
+        let patience = Duration::from_secs(60);
+        let mut client = Client { lane, patience, late_after: patience };
         let (sender, requests) = async_channel::unbounded();
         let option = || RPCOption::new(Duration::from_secs(60));
         {

@@ -20,7 +20,7 @@ use crate::watch::WatchHub;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -112,6 +112,8 @@ pub(super) struct Equality {
     found: AtomicBool,
     /// It serves nobody.
     apart: AtomicBool,
+    /// How often that began.
+    times_apart: AtomicU64,
 }
 
 impl Equality {
@@ -124,7 +126,8 @@ impl Equality {
     ) -> Arc<Self> {
         let (found, apart) = (AtomicBool::new(false), AtomicBool::new(false));
         let marks = Mutex::default();
-        let equality = Self { member, reader, hub, proposals, interval, marks, found, apart };
+        let times_apart = AtomicU64::new(0);
+        let equality = Self { member, reader, hub, proposals, interval, marks, found, apart, times_apart };
         equality.look_at_alarms();
         Arc::new(equality)
     }
@@ -157,6 +160,19 @@ impl Equality {
         if self.apart.load(Ordering::Acquire) { Err(self.refusal()) } else { Ok(()) }
     }
 
+    /// How often this member was apart.
+    pub(super) fn times_apart(&self) -> u64 {
+        self.times_apart.load(Ordering::Acquire)
+    }
+
+    /// Refuses also to go on with what was begun when this member had been apart `times` times, and then was once more.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub(super) fn check_since(&self, times: u64) -> Result<(), Error> {
+        if self.times_apart() != times { Err(self.refusal()) } else { self.check() }
+    }
+
     fn refusal(&self) -> Error {
         let member = self.member;
         Error::Corrupt(format!(
@@ -165,6 +181,9 @@ impl Equality {
     }
 
     fn set_apart(&self, apart: bool) {
+        if apart && !self.apart.load(Ordering::Acquire) {
+            self.times_apart.fetch_add(1, Ordering::AcqRel);
+        }
         if self.apart.swap(apart, Ordering::AcqRel) != apart {
             self.hub.refuse(apart.then(|| self.refusal()));
             match apart {

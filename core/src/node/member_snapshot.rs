@@ -133,22 +133,24 @@ impl SnapshotReader for Outgoing {
 }
 
 /// What a member gives away only while it serves: one that is apart must not make others like itself, not even with what it had
-/// begun to send before it knew.
+/// begun to send before it knew, nor with the rest of that when it serves again.
 pub(super) struct Served {
     content: Outgoing,
     equality: Arc<Equality>,
+    times_apart: u64,
 }
 
 impl Served {
     pub(super) fn new(content: Outgoing, equality: Arc<Equality>) -> Self {
-        Self { content, equality }
+        let times_apart = equality.times_apart();
+        Self { content, equality, times_apart }
     }
 }
 
 impl SnapshotReader for Served {
     fn next(&mut self, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
         let refused = |error| StorageError::io("send", "a snapshot", io::Error::other(error));
-        self.equality.check().map_err(refused)?;
+        self.equality.check_since(self.times_apart).map_err(refused)?;
         self.content.next(bytes_max)
     }
 }
@@ -446,6 +448,8 @@ mod tests {
         let action = AlarmAction::Deactivate;
         let clear = AlarmRequest { action, member, kind: Some(AlarmKind::Corrupt) };
         block_on(node.alarm(clear)).expect("the alarm is cleared");
+        assert!(content.next(1000).is_err(), "this was begun by one that was apart");
+        let mut content = Served::new(outgoing(&node), Arc::clone(&node.inner.equality));
         assert!(content.next(1000).is_ok());
     }
 

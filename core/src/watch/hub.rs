@@ -342,7 +342,6 @@ impl Link {
     }
 
     pub(super) fn publish(&self, batch: Arc<EventBatch>) {
-        let bytes = batch.events.iter().map(delivery::event_bytes).sum();
         let mut inbox = self.inbox.lock();
         if inbox.stopped {
             return;
@@ -352,6 +351,7 @@ impl Link {
             inbox.leave_to_history(batch.revision);
             return;
         }
+        let bytes = batch.events.iter().map(delivery::event_bytes).sum();
         inbox.ring.push_back((batch, bytes));
         inbox.ring_bytes += bytes;
         while inbox.ring_bytes > self.config.ring_bytes

@@ -364,8 +364,11 @@ fn who_leads_is_known_as_long_as_the_leader_is_heard() {
     all_name_one();
 }
 
+/// What a member knows that stood for election in term 2.
+const VOTED: HardState = HardState { term: 2, voted_for: Some(1), vote_committed: false };
+
 /// A log that holds `ids` after the entry that founds the cluster of members 1, 2 and 3.
-fn log_with(disk: &MemoryDisk, term: u64, ids: &[LogId]) -> Box<dyn Log> {
+fn log_with(disk: &MemoryDisk, state: HardState, ids: &[LogId]) -> Box<dyn Log> {
     let (mut log, _) = disk.open().unwrap();
     let mut founding = vec![1, 1, 3];
     founding.extend([1, 2, 3, 3]);
@@ -383,7 +386,6 @@ fn log_with(disk: &MemoryDisk, term: u64, ids: &[LogId]) -> Box<dyn Log> {
         payload: Bytes::from(format!("{} of term {}", id.index, id.term)),
     });
     let entries = [founding].into_iter().chain(rest).collect();
-    let state = HardState { term, voted_for: Some(1), vote_committed: false };
     log.write(&[LogOp::Append(entries), LogOp::SaveHardState(state)], None).unwrap();
     drop(log);
     Box::new(disk.open().unwrap().0)
@@ -395,7 +397,8 @@ fn log_with(disk: &MemoryDisk, term: u64, ids: &[LogId]) -> Box<dyn Log> {
 fn a_heartbeat_of_another_history_commits_nothing() {
     let (disk, journal, net) = (MemoryDisk::new(), Journal::default(), Arc::<Net>::default());
     let entries = [LogId { term: 1, index: 1 }, LogId { term: 2, index: 2 }];
-    let follower = start(1, log_with(&disk, 2, &entries), &journal, &net, Founding::Join, ELECTION_TIMEOUT);
+    let follower =
+        start(1, log_with(&disk, VOTED, &entries), &journal, &net, Founding::Join, ELECTION_TIMEOUT);
     let heartbeat = AppendRequest {
         vote: Vote { term: 3, candidate: 2, committed: true },
         prev: Some(LogId { term: 3, index: 2 }),
@@ -428,7 +431,7 @@ fn a_heartbeat_of_another_history_commits_nothing() {
 fn a_vote_goes_to_the_log_with_the_newer_term() {
     let (disk, journal, net) = (MemoryDisk::new(), Journal::default(), Arc::<Net>::default());
     let entries: Vec<LogId> = (1..=5).map(|index| LogId { term: 1, index }).collect();
-    let voter = start(1, log_with(&disk, 2, &entries), &journal, &net, Founding::Join, ELECTION_TIMEOUT);
+    let voter = start(1, log_with(&disk, VOTED, &entries), &journal, &net, Founding::Join, ELECTION_TIMEOUT);
     let ask = |term, last| {
         let vote = Vote { term, candidate: 3, committed: false };
         block_on(voter.vote(VoteRequest { vote, last: Some(last), pre_vote: false, transfer: false }))
@@ -437,6 +440,30 @@ fn a_vote_goes_to_the_log_with_the_newer_term() {
     assert!(!ask(8, LogId { term: 1, index: 4 }).granted, "a shorter log of the same term");
     assert!(ask(9, LogId { term: 2, index: 3 }).granted, "a newer term, though shorter");
     voter.shutdown();
+}
+
+/// It may have heard of its leader just before it ended, which counts on it for as long as it would have kept its vote.
+#[test]
+fn a_member_that_has_just_started_keeps_the_vote_that_it_may_have_promised() {
+    let last = LogId { term: 1, index: 1 };
+    let followed = HardState { voted_for: Some(2), vote_committed: true, ..VOTED };
+    let voter = |election_timeout| {
+        let log = log_with(&MemoryDisk::new(), followed, &[last]);
+        start(1, log, &Journal::default(), &Arc::default(), Founding::Join, election_timeout)
+    };
+    let ask = |voter: &Consensus, transfer| {
+        let vote = Vote { term: 3, candidate: 3, committed: false };
+        let request = VoteRequest { vote, last: Some(last), pre_vote: false, transfer };
+        block_on(voter.vote(request)).unwrap()
+    };
+    let patient = voter(NO_ELECTION);
+    let refused = ask(&patient, false);
+    assert!(!refused.granted && refused.vote.term == 2 && refused.last == Some(last), "{refused:?}");
+    assert!(ask(&patient, true).granted, "its leader wants it");
+    patient.shutdown();
+    let soon = voter(ELECTION_TIMEOUT);
+    eventually("the promise ends", || ask(&soon, false).granted);
+    soon.shutdown();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The sending ends on raft's thread. What they send is done on the peers' thread.
 
+use super::asked::Asked;
 use super::connection::{Connection, Connections};
-use super::window::{Answer, Asked, Window};
+use super::window::{Answer, Window};
 use super::{Job, Thread};
 use crate::schema::peer_capnp::Lane as WireLane;
 use crate::wire::peer as wire;

@@ -12,48 +12,28 @@
 //! - Answers come in the order of the requests, each once.
 //! - Unanswered are at most [`REQUESTS_MAX`] requests and about [`BYTES_MAX`] of entries, and always one is sent.
 //! - News is answered only by the follower's answer to itself or to the request that it went with.
-//! - An answer that is later than the patience is handed over only with the answer to the news that raft has asked for since.
-//!   raft counts an answer for every request up to its entry, news included, and takes it for a sign of life as of the last of them;
-//!   a leader that stood still while another one was elected would believe an answer from before that, and read what is stale.
 //! - The first request is sent at once: it may ask whether the follower's log matches.
 //! - Silence while something is unanswered ends the stream with an error.
 
+use super::asked::Asked;
 use async_channel::{Receiver, Sender};
 use coffer_core::consensus::messages::{AppendRequest, AppendResponse};
 use coffer_core::consensus::peers::PeerError;
 use coffer_core::storage::LogId;
 use coffer_runtime::{Sleep, sleep};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
-use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const REQUESTS_MAX: usize = 64;
 const BYTES_MAX: usize = 8 << 20;
 /// How long news waits for entries. A put of a single writer takes about half of it on one machine.
 const NEWS_WAIT: Duration = Duration::from_millis(2);
-/// How long a member that asked is expected to ask again.
-const ASKS_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) type Answer = Result<AppendResponse, PeerError>;
-
-/// When members last forwarded a proposal to this one or asked it for a read index: they answer their clients only once they
-/// know how far is committed.
-#[derive(Default)]
-pub(super) struct Asked(Mutex<HashMap<u64, Instant>>);
-
-impl Asked {
-    pub(super) fn by(&self, member: u64) {
-        self.0.lock().insert(member, Instant::now());
-    }
-
-    fn lately(&self, member: u64) -> bool {
-        self.0.lock().get(&member).is_some_and(|at| at.elapsed() < ASKS_AGAIN)
-    }
-}
 
 /// The sending end of a lane's entries.
 pub(super) struct Window {
@@ -70,8 +50,6 @@ pub(super) struct Window {
     begun: bool,
     /// What is answered already: the answers to news, and to the request that it went with.
     ready: VecDeque<Answer>,
-    /// What is answered too late, and waits for the answer to news.
-    late: VecDeque<Answer>,
     patience: Duration,
     /// Runs while something is unanswered.
     silence: Option<Sleep>,
@@ -80,9 +58,7 @@ pub(super) struct Window {
 
 /// A request that has no answer yet.
 struct Sent {
-    at: Instant,
     bytes: usize,
-    is_news: bool,
     /// How often news went with it, and what the follower's log matches for that: where the entries follow on.
     news: usize,
     prev: Option<LogId>,
@@ -125,7 +101,6 @@ impl Window {
             news: None,
             begun: false,
             ready: VecDeque::new(),
-            late: VecDeque::new(),
             patience,
             silence: None,
             ended: false,
@@ -154,8 +129,7 @@ impl Window {
 
     fn send(&mut self, request: AppendRequest, news: usize) {
         let bytes = crate::wire::peer::append_bytes(&request);
-        let (is_news, prev) = (request.entries.is_empty(), request.prev);
-        self.unanswered.push_back(Sent { at: Instant::now(), bytes, is_news, news, prev });
+        self.unanswered.push_back(Sent { bytes, news, prev: request.prev });
         self.bytes += bytes;
         self.begun = true;
         self.silence.get_or_insert_with(|| sleep(self.patience));
@@ -174,32 +148,15 @@ impl Window {
     }
 
     fn answered(&mut self, answer: Answer) {
-        self.ready.append(&mut self.late);
-        let mut is_late = false;
+        self.ended = !matches!(answer, Ok(AppendResponse::Matched(_)));
         if let Some(sent) = self.unanswered.pop_front() {
             self.bytes -= sent.bytes;
-            if let Ok(AppendResponse::Matched(matched)) = &answer {
+            if !self.ended {
                 self.ready.extend((0..sent.news).map(|_| Ok(AppendResponse::Matched(sent.prev))));
-                is_late = sent.at.elapsed() > self.patience && self.owes_news(*matched);
             }
         }
         self.silence = (!self.unanswered.is_empty()).then(|| sleep(self.patience));
-        self.ended = !matches!(answer, Ok(AppendResponse::Matched(_)));
-        if is_late {
-            self.late.extend(self.ready.drain(..));
-            self.late.push_back(answer);
-        } else {
-            self.ready.push_back(answer);
-        }
-    }
-
-    /// Whether the next that is to be answered is news that follows on `matched`.
-    fn owes_news(&self, matched: Option<LogId>) -> bool {
-        match (self.unanswered.front(), &self.news) {
-            (Some(sent), _) => sent.prev == matched && (sent.is_news || sent.news > 0),
-            (None, Some(news)) => news.request.prev == matched,
-            (None, None) => false,
-        }
+        self.ready.push_back(answer);
     }
 
     fn fail(&mut self, reason: String) -> Poll<Option<Answer>> {
@@ -245,7 +202,7 @@ impl Stream for Window {
                 Poll::Pending => break,
             }
         }
-        this.send_news(!this.late.is_empty(), cx);
+        this.send_news(false, cx);
         if this.requests.is_none() && this.unanswered.is_empty() {
             this.ended = true;
             return Poll::Ready(None);
@@ -407,31 +364,6 @@ mod tests {
         rig.asked.by(7);
         rig.ask(news(1, 1));
         assert_eq!(rig.sent.try_recv().ok(), Some(news(1, 1)));
-    }
-
-    #[test]
-    fn a_late_answer_waits_for_that_to_the_news_asked_for_since() {
-        let (requests, queue) = async_channel::unbounded();
-        let (sender, sent) = async_channel::unbounded();
-        let (answer, answers) = async_channel::unbounded();
-        let patience = Duration::from_millis(20);
-        let mut window = make(queue.boxed(), sender, answers, patience);
-        requests.try_send(request(1, 10)).expect("the window is there");
-        requests.try_send(news(1, 1)).expect("the window is there");
-        assert!(window.next().now_or_never().is_none());
-        std::thread::sleep(2 * patience);
-        answer.try_send(matched(1)).expect("the window is there");
-        assert!(window.next().now_or_never().is_none(), "the follower may follow another one by now");
-        assert_eq!([sent.try_recv().ok(), sent.try_recv().ok()], [Some(request(1, 10)), Some(news(1, 1))]);
-        answer.try_send(matched(1)).expect("the window is there");
-        let both = [window.next().now_or_never(), window.next().now_or_never()];
-        assert_eq!(both, [Some(Some(matched(1))), Some(Some(matched(1)))]);
-        // Without news it says no more than that the entries are there.
-        requests.try_send(entries_after(1, 1)).expect("the window is there");
-        assert!(window.next().now_or_never().is_none());
-        std::thread::sleep(2 * patience);
-        answer.try_send(matched(2)).expect("the window is there");
-        assert_eq!(window.next().now_or_never(), Some(Some(matched(2))));
     }
 
     #[test]

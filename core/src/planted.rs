@@ -33,8 +33,6 @@ pub enum Bug {
     LeaderReadsUnconfirmed,
     /// A follower answers reads without asking the leader.
     FollowerReadsUnconfirmed,
-    /// A late answer of a follower counts for what was asked since.
-    LateAnswerCounts,
     /// A read does not wait until what the leader named is applied here.
     ReadBeforeApply,
     /// Who once decided alone reads as if it still did when the cluster has grown.
@@ -104,7 +102,6 @@ pub fn planted(bug: Bug) -> bool {
             "truncation-not-saved" => Bug::TruncationNotSaved,
             "leader-reads-unconfirmed" => Bug::LeaderReadsUnconfirmed,
             "follower-reads-unconfirmed" => Bug::FollowerReadsUnconfirmed,
-            "late-answer-counts" => Bug::LateAnswerCounts,
             "read-before-apply" => Bug::ReadBeforeApply,
             "sole-voter-for-ever" => Bug::SoleVoterForEver,
             "retry-applied-twice" => Bug::RetryAppliedTwice,

@@ -346,6 +346,37 @@ fn an_isolated_leader_serves_no_linearizable_read() {
     assert_eq!(cluster.payloads(old), ["v1", "v2"]);
 }
 
+/// openraft takes an answer for a sign of life as of the last request that it made by then, also of one that the follower had not
+/// seen when it answered.
+#[test]
+fn an_answer_from_before_an_election_confirms_no_read() {
+    let cluster = Cluster::found(3);
+    let old = cluster.leader();
+    propose(cluster.at(old), "v1").unwrap();
+    cluster.settles_like(old);
+    let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
+    let first = cluster.at(old).status().last;
+    others.iter().for_each(|id| cluster.net.hold(*id, old));
+    let second = begin(cluster.at(old), "v2");
+    eventually("both have it", || others.iter().all(|id| cluster.at(*id).status().last > first));
+    cluster.net.isolate(old);
+    let new = cluster.leader_among(&others);
+    propose(cluster.at(new), "v3").unwrap();
+
+    let reader = cluster.at(old).clone();
+    let read = std::thread::spawn(move || block_on(reader.read_barrier()));
+    std::thread::sleep(Duration::from_millis(200));
+    // One answer tells the former leader that the entry is committed, which it is, and which it would tell the other one.
+    cluster.net.release(others[0], old);
+    assert_eq!(second.recv_timeout(PATIENCE).unwrap(), Ok(()));
+    std::thread::sleep(Duration::from_millis(200));
+    cluster.net.release(others[1], old);
+    assert_eq!(read.join().unwrap(), Err(Error::NoLeader));
+    assert_eq!(cluster.payloads(old), ["v1", "v2"], "what it would have shown");
+    block_on(cluster.at(new).read_barrier()).unwrap();
+    assert_eq!(cluster.payloads(new), ["v1", "v2", "v3"]);
+}
+
 /// As a member does that a client asked for a leader: there is none where no quorum is.
 #[test]
 fn who_leads_is_known_as_long_as_the_leader_is_heard() {

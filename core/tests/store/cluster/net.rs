@@ -1,5 +1,6 @@
 //! A network in memory whose ways can be cut, one direction at a time.
 
+use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 use coffer_core::Error;
 use coffer_core::consensus::messages::*;
@@ -25,8 +26,16 @@ const CHUNK_BYTES: usize = 64;
 pub(super) struct Net {
     members: Mutex<HashMap<u64, Weak<Consensus>>>,
     cut: Mutex<HashSet<(u64, u64)>>,
+    /// Ways on which answers to entries stay for now.
+    held: Mutex<HashMap<(u64, u64), Gate>>,
     /// Snapshots that were sent whole.
     pub(super) snapshots: std::sync::atomic::AtomicUsize,
+}
+
+/// Opens when it is dropped.
+struct Gate {
+    _closed: Sender<()>,
+    opens: Receiver<()>,
 }
 
 impl Net {
@@ -53,6 +62,26 @@ impl Net {
         }
     }
 
+    /// What `from` answers to entries of `to` is on its way until [`release`](Self::release).
+    pub(super) fn hold(&self, from: u64, to: u64) {
+        let (_closed, opens) = async_channel::bounded(1);
+        self.held.lock().insert((from, to), Gate { _closed, opens });
+    }
+
+    /// What was held arrives, even if the way was cut meanwhile.
+    pub(super) fn release(&self, from: u64, to: u64) {
+        self.held.lock().remove(&(from, to));
+    }
+
+    /// Waits while answers are held. Returns whether they were.
+    async fn pass(&self, from: u64, to: u64) -> bool {
+        let gate = self.held.lock().get(&(from, to)).map(|gate| gate.opens.clone());
+        let Some(opens) = gate else { return false };
+        // Nothing is sent: it ends with the gate.
+        let _ = opens.recv().await;
+        true
+    }
+
     pub(super) fn heal(&self) {
         self.cut.lock().clear();
     }
@@ -73,12 +102,12 @@ struct Port {
 }
 
 impl Peers for Port {
-    fn lane(&self, member: u64, _: &Bytes, _: LaneKind) -> Box<dyn Lane> {
-        Box::new(Way { net: self.net.clone(), from: self.from, to: member })
+    fn lane(&self, member: u64, _: &Bytes, kind: LaneKind) -> Box<dyn Lane> {
+        Box::new(Way { net: self.net.clone(), from: self.from, to: member, kind: Some(kind) })
     }
 
     fn caller(&self, member: u64, _: &Bytes) -> Arc<dyn Caller> {
-        Arc::new(Way { net: self.net.clone(), from: self.from, to: member })
+        Arc::new(Way { net: self.net.clone(), from: self.from, to: member, kind: None })
     }
 }
 
@@ -86,6 +115,7 @@ struct Way {
     net: Arc<Net>,
     from: u64,
     to: u64,
+    kind: Option<LaneKind>,
 }
 
 impl Way {
@@ -136,9 +166,20 @@ impl Lane for Way {
             })
         };
         let (net, from, to) = (self.net.clone(), self.from, self.to);
-        let answers = target.append(requests).map(move |answer| match net.is_open(to, from) {
-            true => answer.map_err(broken),
-            false => Err(PeerError::NoAnswer("lost".to_owned())),
+        let is_for_entries = self.kind == Some(LaneKind::Entries);
+        // What comes behind an answer that was held was on its way with it.
+        let was_held = Arc::new(AtomicBool::new(false));
+        let answers = target.append(requests).then(move |answer| {
+            let (net, was_held) = (net.clone(), was_held.clone());
+            async move {
+                if is_for_entries && net.pass(to, from).await {
+                    was_held.store(true, Ordering::SeqCst);
+                }
+                match was_held.load(Ordering::SeqCst) || net.is_open(to, from) {
+                    true => answer.map_err(broken),
+                    false => Err(PeerError::NoAnswer("lost".to_owned())),
+                }
+            }
         });
         let rest = stream::once(async move { lost.load(Ordering::SeqCst) })
             .filter(|lost| std::future::ready(*lost))

@@ -24,9 +24,9 @@
 //!
 //! # Peers
 //!
-//! `peers` and `messages` are what a transport sees; `network` sends for openraft, `inbound` takes what arrives,
-//! `forwarder` asks the leader on behalf of a follower, `membership` changes who belongs, `snapshots` carries the content
-//! for members whose log begins too late.
+//! `peers` and `messages` are what a transport sees; `network` sends for openraft, `unanswered` keeps what it owes openraft,
+//! `inbound` takes what arrives, `forwarder` asks the leader on behalf of a follower, `membership` changes who belongs,
+//! `snapshots` carries the content for members whose log begins too late.
 
 mod applier;
 mod barrier;
@@ -93,12 +93,13 @@ use std::future::IntoFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use thiserror::Error;
 use types::{
     Answer, Command, Description, RaftStoredMembership, Types, decode_membership, is_sole_voter, to_log_id,
     to_raft_id,
 };
+use unanswered::Reads;
 use under_way::UnderWay;
 
 /// The replicated state machine, as consensus drives it. Owned by the apply thread.
@@ -245,8 +246,6 @@ pub struct Consensus {
     barrier: Arc<SharedBarrier>,
     contact: Arc<Contact>,
     staging: Arc<dyn Staging>,
-    /// From then on other members get this one's vote.
-    votes_from: Instant,
 }
 
 impl fmt::Debug for Consensus {
@@ -311,17 +310,12 @@ impl Consensus {
         let mut state_machine = StateMachine::new(applier.clone(), flushed.clone(), running.clone());
         let failed = |reason: String| health.fault().unwrap_or(Error::Fatal(reason));
         executor.block_on(state_machine.replay(&store)).map_err(|error| failed(error.to_string()))?;
-        let network = Network {
-            peers: peers.clone(),
-            patience: config.election_timeout,
-            late_after: config.vote_kept(),
-        };
+        let reads = Reads::default();
+        let network =
+            Network { peers: peers.clone(), patience: config.election_timeout, reads: reads.clone() };
         let raft = Raft::new(config.node_id, Arc::new(config.to_raft()?), network, store, state_machine);
         let raft = executor.block_on(raft).map_err(|fatal| failed(fatal.to_string()))?;
         running.store(true, Ordering::Release);
-        // It may have heard of the leader of its term just before it ended.
-        let lease = if state.hard_state.vote_committed { config.vote_lease() } else { Duration::ZERO };
-        let votes_from = Instant::now() + lease;
 
         // Before that no other member stands for election.
         let silence_max = config.election_timeout * 13 / 10;
@@ -335,6 +329,7 @@ impl Consensus {
             callers: Mutex::default(),
             answerer: Mutex::default(),
             changed: Event::new(),
+            reads,
             patience: config.patience,
             attempt: config.election_timeout * 2,
         };
@@ -352,7 +347,6 @@ impl Consensus {
             barrier: Arc::default(),
             contact: Arc::new(Contact::new(silence_max)),
             staging,
-            votes_from,
         };
         consensus.follow_raft();
         consensus.end_raft_with_fault();

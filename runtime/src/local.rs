@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! - Tasks that [`spawn`] started are dropped, on their own thread, when the main future of that thread ends. Before that
-//!   those that it has woken run once more, so that they can close what they hold.
+//!   those that can run do so for a moment, so that they close what they hold.
 
 use crate::executor::panic_text;
 use crate::{TaskError, executor};
@@ -16,10 +16,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-/// How often tasks run after the main future: some wake each other for ever.
-const LAST_TURNS: usize = 100_000;
+/// How long tasks run after the main future at most: some wake each other for ever.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<LocalExecutor<'static>>>> = const { RefCell::new(None) };
@@ -45,7 +46,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     let tasks = Rc::new(LocalExecutor::new());
     let _entered = Entered { previous: CURRENT.replace(Some(tasks.clone())) };
     let output = async_io::block_on(tasks.run(future));
-    (0..LAST_TURNS).take_while(|_| tasks.try_tick()).for_each(drop);
+    let ended = Instant::now();
+    while ended.elapsed() < LAST_MOMENT && tasks.try_tick() {}
     output
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[test]
-fn what_the_main_future_wakes_runs_once_more_and_then_all_is_dropped() {
+fn what_the_main_future_wakes_runs_for_a_moment_and_then_all_is_dropped() {
     let (turns, dropped) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (took, held) = (turns.clone(), dropped.clone());
     struct Counts(Arc<AtomicU32>);

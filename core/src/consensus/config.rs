@@ -68,22 +68,6 @@ impl Default for ConsensusConfig {
 }
 
 impl ConsensusConfig {
-    /// How long a member that has heard of a leader gives nobody else its vote.
-    pub(super) fn vote_lease(&self) -> Duration {
-        self.share_of_election(65)
-    }
-
-    /// How long a member that has heard of a leader surely votes for nobody else, even if it starts anew meanwhile: others are
-    /// refused for a lease after a start (`inbound`), but it may stand for election itself after the minimum.
-    pub(super) fn vote_kept(&self) -> Duration {
-        self.share_of_election(35)
-    }
-
-    /// In whole milliseconds, as openraft counts.
-    fn share_of_election(&self, percent: u64) -> Duration {
-        Duration::from_millis(milliseconds(self.election_timeout).saturating_mul(percent) / 100)
-    }
-
     /// As openraft wants it.
     ///
     /// # Errors
@@ -92,8 +76,8 @@ impl ConsensusConfig {
         let raft = openraft::Config {
             cluster_name: "coffer".to_owned(),
             heartbeat_interval: milliseconds(self.heartbeat_interval),
-            election_timeout_min: milliseconds(self.vote_kept()),
-            election_timeout_max: milliseconds(self.vote_lease()),
+            election_timeout_min: milliseconds(self.election_timeout * 35 / 100),
+            election_timeout_max: milliseconds(self.election_timeout * 65 / 100),
             // We decide by bytes of log and by what is flushed, see `purge`.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: 0,

@@ -12,6 +12,7 @@ use super::leadership::Leadership;
 use super::peers::{Caller, Peers};
 use super::state_machine::StateMachine;
 use super::types::{Answer, Command, Types, to_log_id};
+use super::unanswered::Reads;
 use super::{Answerer, MemberChange, MemberError, ProposeError};
 use crate::Error;
 use crate::planted::{Bug, planted};
@@ -47,6 +48,8 @@ pub(super) struct Forwarder {
     pub(super) answerer: Mutex<Option<Answerer>>,
     /// Told whenever raft reports a change of leader or membership.
     pub(super) changed: Event,
+    /// The reads that this member confirms while it leads.
+    pub(super) reads: Reads,
     /// How long a request looks for a leader.
     pub(super) patience: Duration,
     /// How long one attempt waits for another member's answer.
@@ -238,6 +241,7 @@ impl Forwarder {
 
     /// The index that a linearizable read must see, from this member as the leader, confirmed by a quorum.
     pub(super) async fn read_index_here(&self) -> Result<LogId, Error> {
+        self.reads.begin();
         match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((id, _)) => Ok(to_log_id(id.log_id())),
             Err(RaftError::APIError(error)) => Err(match error {

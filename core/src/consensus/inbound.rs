@@ -15,30 +15,22 @@ use bytes::Bytes;
 use coffer_runtime::TaskError;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
-use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, TransferLeaderRequest, VoteRequest as RaftVoteRequest,
 };
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Answers that may wait for the transport to take them.
 const ANSWERS_MAX: usize = 64;
 
 impl Consensus {
-    /// Another member asks for the vote of this one. A member that has just started gives it to nobody, unless the leader wants
-    /// it: what it had promised the leader that it followed before still counts, and it does not remember that.
+    /// Another member asks for the vote of this one.
     ///
     /// # Errors
     /// Consensus has stopped.
     pub async fn vote(&self, request: VoteRequest) -> Result<VoteResponse, Error> {
-        if Instant::now() < self.votes_from && !request.transfer {
-            tracing::info!("no vote for another member so soon after the start");
-            let vote = from_vote(&self.raft.server_metrics().borrow_watched().vote);
-            return Ok(VoteResponse { vote, granted: false, last: self.log.state().last });
-        }
         let mut asked = RaftVoteRequest::new(into_vote(&request.vote), request.last.map(to_raft_id));
         asked.leadership_transfer = request.transfer;
         if planted(Bug::StaleCandidate) {

@@ -51,6 +51,8 @@ pub struct AppendRequest {
     pub entries: Vec<LogEntry>,
     /// Up to where the cluster has committed.
     pub committed: Option<LogId>,
+    /// Another answer waits for the one to this: it is not to be held back. For the sending end alone, and not sent.
+    pub is_awaited: bool,
 }
 
 /// The answer to an [`AppendRequest`].

@@ -7,7 +7,7 @@ use super::types::{
     Description, RaftSnapshot, RaftVote, Types, encode_membership, from_vote, into_vote, to_log_entry,
     to_log_id, to_raft_id,
 };
-use super::unanswered::Unanswered;
+use super::unanswered::{Reads, Unanswered};
 use crate::storage::LogId;
 use futures_util::future::{Either, ready, select};
 use futures_util::{Stream, StreamExt, stream};
@@ -34,14 +34,14 @@ pub(super) struct Network {
     pub(super) peers: Arc<dyn Peers>,
     /// How long a follower may be silent on a lane: beyond it the lane has failed.
     pub(super) patience: Duration,
-    /// When an answer begins to be late, see [`Unanswered`].
-    pub(super) late_after: Duration,
+    /// The reads that this member confirms.
+    pub(super) reads: Reads,
 }
 
 impl Network {
     fn client(&self, target: u64, node: &Description, kind: LaneKind) -> Client {
         let lane = self.peers.lane(target, &node.0, kind);
-        Client { lane, patience: self.patience, late_after: self.late_after }
+        Client { lane, patience: self.patience, reads: self.reads.clone() }
     }
 }
 
@@ -66,7 +66,7 @@ impl RaftNetworkFactory<Types> for Network {
 pub(super) struct Client {
     lane: Box<dyn Lane>,
     patience: Duration,
-    late_after: Duration,
+    reads: Reads,
 }
 
 impl RaftNetworkV2<Types> for Client {
@@ -103,9 +103,9 @@ impl RaftNetworkV2<Types> for Client {
             // behind a read of the log each time.
             let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
             let input = stream::iter([first]).chain(input);
-            let unanswered = Arc::new(Unanswered::new(self.late_after));
+            let unanswered = Arc::new(Unanswered::new(self.reads.clone()));
             let (sent, ended) = (unanswered.clone(), unanswered.clone());
-            let requests = input.map(from_append).inspect(move |request| sent.begins(request));
+            let requests = input.map(move |request| sent.begins(from_append(request)));
             let requests = requests.chain(stream::poll_fn(move |_| {
                 ended.no_more();
                 Poll::Ready(None)
@@ -221,6 +221,7 @@ fn from_append(request: AppendEntriesRequest<Types>) -> AppendRequest {
         prev: request.prev_log_id.as_ref().map(to_log_id),
         entries: request.entries.into_iter().map(to_log_entry).collect(),
         committed: request.leader_commit.as_ref().map(to_log_id),
+        is_awaited: false,
     }
 }
 
@@ -247,8 +248,7 @@ mod tests {
     #[test]
     fn a_member_that_cannot_be_reached_fails_no_stream_before_its_first_request() {
         let lane = NoPeers.lane(2, &bytes::Bytes::new(), LaneKind::Entries);
-        let patience = Duration::from_secs(60);
-        let mut client = Client { lane, patience, late_after: patience };
+        let mut client = Client { lane, patience: Duration::from_secs(60), reads: Reads::default() };
         let (sender, requests) = async_channel::unbounded();
         let option = || RPCOption::new(Duration::from_secs(60));
         {

@@ -59,7 +59,8 @@ pub trait Lane: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<VoteResponse, PeerError>>;
 
     /// Sends requests as they come, several before the first answer, and gives their answers in order. The stream
-    /// ends with the requests, or after the first error, conflict or higher vote. `patience` is for each answer.
+    /// ends with the requests, or after the first error, conflict or higher vote. `patience` is for each answer. Requests
+    /// are to be taken where the answers are polled, not beside it.
     fn append(
         &mut self,
         requests: BoxStream<'static, AppendRequest>,

@@ -110,10 +110,10 @@ pub(super) struct Equality {
     marks: Mutex<Marks>,
     /// It has found itself apart; until its alarm says so.
     found: AtomicBool,
-    /// It serves nobody.
-    apart: AtomicBool,
-    /// How often that began.
-    times_apart: AtomicU64,
+    /// How often it ceased to serve and served again: it serves nobody while this is odd.
+    turns: AtomicU64,
+    /// Held while that changes and the watchers are told.
+    turning: Mutex<()>,
 }
 
 impl Equality {
@@ -124,10 +124,17 @@ impl Equality {
         proposals: Arc<Proposals>,
         interval: Duration,
     ) -> Arc<Self> {
-        let (found, apart) = (AtomicBool::new(false), AtomicBool::new(false));
-        let marks = Mutex::default();
-        let times_apart = AtomicU64::new(0);
-        let equality = Self { member, reader, hub, proposals, interval, marks, found, apart, times_apart };
+        let equality = Self {
+            member,
+            reader,
+            hub,
+            proposals,
+            interval,
+            marks: Mutex::default(),
+            found: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            turning: Mutex::default(),
+        };
         equality.look_at_alarms();
         Arc::new(equality)
     }
@@ -139,11 +146,10 @@ impl Equality {
 
     /// Told by the apply thread that alarms may have changed, or everything.
     pub(super) fn look_at_alarms(&self) {
-        let alarmed = self.reader.differs(self.member);
-        if alarmed {
+        if self.reader.differs(self.member) {
             self.found.store(false, Ordering::Release);
         }
-        self.set_apart(alarmed || self.found.load(Ordering::Acquire));
+        self.turn();
     }
 
     /// Told by the apply thread that everything was replaced by what another member holds.
@@ -157,20 +163,24 @@ impl Equality {
     /// # Errors
     /// [`Error::Corrupt`].
     pub(super) fn check(&self) -> Result<(), Error> {
-        if self.apart.load(Ordering::Acquire) { Err(self.refusal()) } else { Ok(()) }
+        if self.is_apart() { Err(self.refusal()) } else { Ok(()) }
     }
 
-    /// How often this member was apart.
-    pub(super) fn times_apart(&self) -> u64 {
-        self.times_apart.load(Ordering::Acquire)
+    /// How often this member ceased to serve and served again.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
     }
 
-    /// Refuses also to go on with what was begun when this member had been apart `times` times, and then was once more.
+    /// Refuses also to go on with what was begun after so many `turns`, when there were more since.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
-    pub(super) fn check_since(&self, times: u64) -> Result<(), Error> {
-        if self.times_apart() != times { Err(self.refusal()) } else { self.check() }
+    pub(super) fn check_since(&self, turns: u64) -> Result<(), Error> {
+        if self.turns() == turns { self.check() } else { Err(self.refusal()) }
+    }
+
+    fn is_apart(&self) -> bool {
+        !self.turns().is_multiple_of(2)
     }
 
     fn refusal(&self) -> Error {
@@ -180,19 +190,21 @@ impl Equality {
         ))
     }
 
-    fn set_apart(&self, apart: bool) {
-        if apart && !self.apart.load(Ordering::Acquire) {
-            self.times_apart.fetch_add(1, Ordering::AcqRel);
+    /// Looks whether this member is apart, and tells the watchers if that has changed.
+    fn turn(&self) {
+        let _turning = self.turning.lock();
+        let apart = self.found.load(Ordering::Acquire) || self.reader.differs(self.member);
+        if apart == self.is_apart() {
+            return;
         }
-        if self.apart.swap(apart, Ordering::AcqRel) != apart {
-            self.hub.refuse(apart.then(|| self.refusal()));
-            match apart {
-                true => tracing::error!(
-                    member = format_args!("{:x}", self.member),
-                    "the state of this member is not that of the others: it serves nobody until it is replaced"
-                ),
-                false => tracing::info!("this member serves again"),
-            }
+        self.turns.fetch_add(1, Ordering::AcqRel);
+        self.hub.refuse(apart.then(|| self.refusal()));
+        match apart {
+            true => tracing::error!(
+                member = format_args!("{:x}", self.member),
+                "the state of this member is not that of the others: it serves nobody until it is replaced"
+            ),
+            false => tracing::info!("this member serves again"),
         }
     }
 
@@ -207,7 +219,7 @@ impl Equality {
         loop {
             coffer_runtime::sleep(self.interval).await;
             let Some(consensus) = consensus.upgrade() else { return };
-            if self.apart.load(Ordering::Acquire) {
+            if self.is_apart() {
                 // A member that is apart does not lead.
                 if let Err(error) = consensus.hand_over().await {
                     tracing::debug!(%error, "the lead could not be handed over");
@@ -264,7 +276,7 @@ impl Equality {
             Verdict::Apart(apart) => {
                 if apart.contains(&self.member) {
                     self.found.store(true, Ordering::Release);
-                    self.set_apart(true);
+                    self.turn();
                 }
                 apart.into_iter().filter(|member| leads || *member == self.member).collect()
             }
@@ -287,7 +299,7 @@ impl Equality {
 
 impl std::fmt::Debug for Equality {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Equality").field("apart", &self.apart).finish_non_exhaustive()
+        f.debug_struct("Equality").field("apart", &self.is_apart()).finish_non_exhaustive()
     }
 }
 

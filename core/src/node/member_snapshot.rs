@@ -137,20 +137,20 @@ impl SnapshotReader for Outgoing {
 pub(super) struct Served {
     content: Outgoing,
     equality: Arc<Equality>,
-    times_apart: u64,
+    turns: u64,
 }
 
 impl Served {
     pub(super) fn new(content: Outgoing, equality: Arc<Equality>) -> Self {
-        let times_apart = equality.times_apart();
-        Self { content, equality, times_apart }
+        let turns = equality.turns();
+        Self { content, equality, turns }
     }
 }
 
 impl SnapshotReader for Served {
     fn next(&mut self, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
         let refused = |error| StorageError::io("send", "a snapshot", io::Error::other(error));
-        self.equality.check_since(self.times_apart).map_err(refused)?;
+        self.equality.check_since(self.turns).map_err(refused)?;
         self.content.next(bytes_max)
     }
 }

@@ -435,6 +435,7 @@ fn a_heartbeat_of_another_history_commits_nothing() {
         prev: Some(LogId { term: 3, index: 2 }),
         entries: Vec::new(),
         committed: Some(LogId { term: 3, index: 2 }),
+        is_awaited: false,
     };
     let answers: Vec<_> = block_on(follower.append(stream::iter([heartbeat])).collect());
     assert_eq!(answers, [Ok(AppendResponse::Conflict(LogId { term: 3, index: 2 }))]);
@@ -449,6 +450,7 @@ fn a_heartbeat_of_another_history_commits_nothing() {
         prev: Some(entries[0]),
         entries: vec![entry],
         committed: Some(LogId { term: 3, index: 2 }),
+        is_awaited: false,
     };
     let answers: Vec<_> = block_on(follower.append(stream::iter([append])).collect());
     assert_eq!(answers, [Ok(AppendResponse::Matched(Some(LogId { term: 3, index: 2 })))]);
@@ -471,30 +473,6 @@ fn a_vote_goes_to_the_log_with_the_newer_term() {
     assert!(!ask(8, LogId { term: 1, index: 4 }).granted, "a shorter log of the same term");
     assert!(ask(9, LogId { term: 2, index: 3 }).granted, "a newer term, though shorter");
     voter.shutdown();
-}
-
-/// It may have heard of its leader just before it ended, which counts on it for as long as it would have kept its vote.
-#[test]
-fn a_member_that_has_just_started_keeps_the_vote_that_it_may_have_promised() {
-    let last = LogId { term: 1, index: 1 };
-    let followed = HardState { voted_for: Some(2), vote_committed: true, ..VOTED };
-    let voter = |election_timeout| {
-        let log = log_with(&MemoryDisk::new(), followed, &[last]);
-        start(1, log, &Journal::default(), &Arc::default(), Founding::Join, election_timeout)
-    };
-    let ask = |voter: &Consensus, transfer| {
-        let vote = Vote { term: 3, candidate: 3, committed: false };
-        let request = VoteRequest { vote, last: Some(last), pre_vote: false, transfer };
-        block_on(voter.vote(request)).unwrap()
-    };
-    let patient = voter(NO_ELECTION);
-    let refused = ask(&patient, false);
-    assert!(!refused.granted && refused.vote.term == 2 && refused.last == Some(last), "{refused:?}");
-    assert!(ask(&patient, true).granted, "its leader wants it");
-    patient.shutdown();
-    let soon = voter(ELECTION_TIMEOUT);
-    eventually("the promise ends", || ask(&soon, false).granted);
-    soon.shutdown();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use coffer_runtime::local::spawn;
 use coffer_runtime::net::{Address, Stream};
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
@@ -52,7 +52,10 @@ enum Slot {
 
 /// All of a member's connections to others, by member and lane.
 #[derive(Default)]
-pub(super) struct Connections(RefCell<HashMap<(u64, u16), Slot>>);
+pub(super) struct Connections {
+    slots: RefCell<HashMap<(u64, u16), Slot>>,
+    is_closed: Cell<bool>,
+}
 
 impl Connections {
     /// The connection to `member` on `lane`, which is made if there is none. If the member listens elsewhere by now, all
@@ -65,7 +68,10 @@ impl Connections {
     ) -> Result<Rc<Connection>, PeerError> {
         let key = (member, u16::from(lane));
         let opening = {
-            let mut slots = thread.connections.0.borrow_mut();
+            if thread.connections.is_closed.get() {
+                return Err(PeerError::Unreachable("this member is shutting down".to_owned()));
+            }
+            let mut slots = thread.connections.slots.borrow_mut();
             match slots.get(&key) {
                 Some(Slot::Open(open))
                     if open.link.fault().is_none() && open.leads_to(&thread.config, description) =>
@@ -90,7 +96,7 @@ impl Connections {
             }
         };
         let opened = opening.clone().await;
-        let mut slots = thread.connections.0.borrow_mut();
+        let mut slots = thread.connections.slots.borrow_mut();
         if let Some(Slot::Opening(now)) = slots.get(&key)
             && now.ptr_eq(&opening)
         {
@@ -102,9 +108,10 @@ impl Connections {
         opened
     }
 
-    /// Ends them all.
+    /// Ends them all; none is made any more.
     pub(super) fn close(&self) {
-        for (_, slot) in self.0.borrow_mut().drain() {
+        self.is_closed.set(true);
+        for (_, slot) in self.slots.borrow_mut().drain() {
             if let Slot::Open(connection) = slot {
                 connection.link.fail(Fault::Closed);
             }

@@ -89,6 +89,7 @@ impl Service {
     /// Ends every connection.
     pub(super) fn close(&self) {
         self.consensus.take();
+        self.strangers.borrow().values().for_each(|link| link.fail(Fault::Closed));
         for known in self.served.borrow().values() {
             known.link.fail(Fault::Closed);
         }
@@ -203,10 +204,13 @@ impl Registered {
         Self { thread, id, is_known: Cell::new(false) }
     }
 
+    /// It says hello: it is not closed to make room any more, while that is being checked.
+    fn speaks(&self) {
+        self.thread.service.strangers.borrow_mut().remove(&self.id);
+    }
+
     fn register(&self, known: Known) {
-        let service = &self.thread.service;
-        service.strangers.borrow_mut().remove(&self.id);
-        service.served.borrow_mut().insert(self.id, known);
+        self.thread.service.served.borrow_mut().insert(self.id, known);
         self.is_known.set(true);
     }
 }
@@ -233,6 +237,7 @@ impl peer_gate::Server for Gate {
     ) -> capnp::Result<()> {
         let request = params.get()?;
         let (hello, pinger) = (Hello::get(request), request.get_pinger()?);
+        self.registered.speaks();
         let service = &self.thread.service;
         let mut answer: hello_answer::Builder<'_> = results.get();
         answer.set_boot(service.config.identity.boot);

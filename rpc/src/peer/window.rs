@@ -6,7 +6,7 @@
 //! Raft sends a follower two requests for each entry of a single writer: the entry, and once a quorum has it a request
 //! without entries, the *news* that it is committed. A message costs both sides a wake of two threads, more than all that
 //! is done with it, so news waits up to [`NEWS_WAIT`] for entries, which bring the same commit index or a newer one. It does
-//! not wait for a member that is waiting for it: one that asked this member something a short while ago ([`Asked`]).
+//! not wait where it is awaited: by another answer, or by a member that asked this one something a short while ago ([`Asked`]).
 //!
 //! # Invariants
 //! - Answers come in the order of the requests, each once.
@@ -119,7 +119,8 @@ impl Window {
             self.send(news.request, news.older);
         }
         let older = kept.as_ref().map_or(0, |news| news.older + 1);
-        if request.entries.is_empty() && self.begun && !self.asked.lately(self.member) {
+        if request.entries.is_empty() && self.begun && !request.is_awaited && !self.asked.lately(self.member)
+        {
             let wait = kept.map_or_else(|| sleep(NEWS_WAIT), |news| news.wait);
             self.news = Some(News { request, older, wait });
         } else {
@@ -229,7 +230,13 @@ mod tests {
             kind: EntryKind::Normal,
             payload: vec![0; bytes].into(),
         };
-        AppendRequest { vote: Vote::default(), prev: None, entries: vec![entry], committed: None }
+        AppendRequest {
+            vote: Vote::default(),
+            prev: None,
+            entries: vec![entry],
+            committed: None,
+            is_awaited: false,
+        }
     }
 
     fn matched(index: u64) -> Answer {
@@ -349,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_the_first_request_nor_what_a_member_waits_for_is_held_back() {
+    fn neither_the_first_request_nor_what_is_awaited_is_held_back() {
         let (sender, sent) = async_channel::unbounded();
         let (_answer, answers) = async_channel::unbounded();
         let requests = stream::iter([news(1, 1)]).chain(stream::pending()).boxed();
@@ -364,6 +371,11 @@ mod tests {
         rig.asked.by(7);
         rig.ask(news(1, 1));
         assert_eq!(rig.sent.try_recv().ok(), Some(news(1, 1)));
+
+        let mut rig = Rig::begun();
+        let awaited = AppendRequest { is_awaited: true, ..news(1, 1) };
+        rig.ask(awaited.clone());
+        assert_eq!(rig.sent.try_recv().ok(), Some(awaited));
     }
 
     #[test]

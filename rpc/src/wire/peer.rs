@@ -110,6 +110,7 @@ pub(crate) fn get_append(from: schema::append_request::Reader<'_>) -> capnp::Res
         prev: get_id(from.get_prev()?),
         entries: entries.collect::<capnp::Result<_>>()?,
         committed: get_id(from.get_committed()?),
+        is_awaited: false,
     })
 }
 

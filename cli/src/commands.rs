@@ -20,7 +20,8 @@ mod txn_grammar;
 pub(crate) mod verify;
 mod watch;
 
-use crate::args::{ClientCommand, Global, LeaseCommand};
+use crate::args::lease::LeaseCommand;
+use crate::args::{ClientCommand, Global};
 use crate::connection::{self, Needs};
 use crate::failure::Failure;
 use crate::output::Output;

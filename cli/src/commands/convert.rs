@@ -1,7 +1,8 @@
 //! `convert`: makes a store of another backend, or with another key, from a closed one.
 
 use super::progress;
-use crate::args::{ConvertOptions, Global};
+use crate::args::Global;
+use crate::args::store::ConvertOptions;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
 use coffer::{Error, Options, Seal};

@@ -1,7 +1,7 @@
 //! `export`: every key and value as JSON lines, all of one revision.
 
 use super::{lines, progress};
-use crate::args::ExportOptions;
+use crate::args::store::ExportOptions;
 use crate::failure::Failure;
 use bytes::Bytes;
 use coffer::{Client, KeyRange};

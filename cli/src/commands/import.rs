@@ -4,7 +4,7 @@
 //! every line up to N is stored. Puts of one key keep their order, because a line waits while its key is under way.
 
 use super::{lines, progress, stdin};
-use crate::args::ImportOptions;
+use crate::args::store::ImportOptions;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
 use bytes::Bytes;

@@ -4,7 +4,8 @@
 //! what the new store reads back from its medium.
 
 use super::progress;
-use crate::args::{Global, ImportEtcdOptions};
+use crate::args::Global;
+use crate::args::store::ImportEtcdOptions;
 use crate::failure::{Exit, Failure};
 use crate::new_cluster::Wanted;
 use crate::output::{Format, Output};

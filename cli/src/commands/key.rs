@@ -4,7 +4,8 @@
 //! closed, and its lock tells if that is not so.
 
 use super::progress;
-use crate::args::{Global, KeyCommand, KeyPlace};
+use crate::args::Global;
+use crate::args::key::{KeyCommand, KeyPlace};
 use crate::connection;
 use crate::failure::{Exit, Failure};
 use crate::key_admin::{self, Answer, NewKey, Request, Status};

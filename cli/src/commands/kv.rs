@@ -1,6 +1,6 @@
 //! `get`, `put` and `del`, as commands and as the requests that `txn` reads.
 
-use crate::args::{Consistency, DelOptions, Extent, GetOptions, PutOptions};
+use crate::args::kv::{Consistency, DelOptions, Extent, GetOptions, PutOptions};
 use crate::failure::Failure;
 use crate::output::json::{DeleteJson, PutJson, RangeJson};
 use crate::output::{Format, Output};

@@ -1,6 +1,6 @@
 //! `lease grant`, `revoke`, `keep-alive`, `timetolive` and `list`.
 
-use crate::args::LeaseCommand;
+use crate::args::lease::LeaseCommand;
 use crate::failure::{Exit, Failure};
 use crate::output::json::{
     HeaderOnlyJson, LeaseGrantJson, LeaseKeepAliveJson, LeaseListJson, LeaseTimeToLiveJson,

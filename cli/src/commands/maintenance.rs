@@ -1,6 +1,7 @@
 //! `compact`, `status` and `hashkv`.
 
-use crate::args::{CompactOptions, Global, HashkvOptions};
+use crate::args::Global;
+use crate::args::kv::{CompactOptions, HashkvOptions};
 use crate::connection;
 use crate::failure::Failure;
 use crate::output::json::{HashKvOfEndpointJson, HeaderOnlyJson, StatusOfEndpointJson};

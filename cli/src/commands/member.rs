@@ -1,6 +1,7 @@
 //! `member list`, `add`, `promote`, `remove`, `update`, `replace` and `move-leader`.
 
-use crate::args::{Consistency, MemberCommand};
+use crate::args::kv::Consistency;
+use crate::args::member::MemberCommand;
 use crate::failure::Failure;
 use crate::output::json::MembersJson;
 use crate::output::{Format, Output};

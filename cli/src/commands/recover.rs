@@ -1,6 +1,7 @@
 //! `recover --force-new-cluster`: a new cluster of one member from what is left of one without a quorum.
 
-use crate::args::{Global, RecoverOptions};
+use crate::args::Global;
+use crate::args::store::RecoverOptions;
 use crate::failure::Failure;
 use crate::new_cluster::NOTHING;
 use crate::output::{Format, Output};

@@ -1,7 +1,8 @@
 //! `snapshot`: saves all of a store in one file, looks at such a file, and makes a new store from one.
 
 use super::{import_etcd, progress};
-use crate::args::{Global, ImportEtcdOptions, SnapshotCommand, SnapshotRestoreOptions};
+use crate::args::Global;
+use crate::args::store::{ImportEtcdOptions, SnapshotCommand, SnapshotRestoreOptions};
 use crate::connection::{self, Needs};
 use crate::failure::{Exit, Failure};
 use crate::new_cluster::Wanted;

@@ -1,7 +1,7 @@
 //! `txn`: reads compares, success requests and failure requests, and runs them atomically.
 
 use super::txn_grammar::{parse_compare, parse_request};
-use crate::args::TxnOptions;
+use crate::args::kv::TxnOptions;
 use crate::failure::Failure;
 use crate::output::json::TxnJson;
 use crate::output::{Format, Output};

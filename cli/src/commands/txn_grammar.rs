@@ -1,7 +1,8 @@
 //! The language of `txn`: etcdctl's lines of compares and requests.
 
 use super::kv;
-use crate::args::{DelOptions, GetOptions, PutOptions, lease_id};
+use crate::args::kv::{DelOptions, GetOptions, PutOptions};
+use crate::args::lease::lease_id;
 use crate::quote::{unquote, words};
 use clap::Parser;
 use clap::error::ErrorKind;

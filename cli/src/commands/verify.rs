@@ -4,7 +4,8 @@
 //! [`key_admin`]). A closed one is read in this process, and nothing in it is changed.
 
 use super::progress::Shown;
-use crate::args::{Global, VerifyOptions};
+use crate::args::Global;
+use crate::args::store::VerifyOptions;
 use crate::failure::{Exit, Failure};
 use crate::key_admin::{self, Answer, Found, Request, Scrub, State};
 use crate::output::{Format, Output};

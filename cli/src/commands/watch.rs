@@ -2,7 +2,7 @@
 
 use super::kv::key_range;
 use super::stdin;
-use crate::args::WatchOptions;
+use crate::args::kv::WatchOptions;
 use crate::failure::{Exit, Failure};
 use crate::output::json::WatchJson;
 use crate::output::{Format, Output};

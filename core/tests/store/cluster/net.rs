@@ -9,9 +9,9 @@ use coffer_core::consensus::snapshots::Snapshot;
 use coffer_core::consensus::{Consensus, MemberChange, MemberError, ProposeError};
 use coffer_core::storage::LogId;
 use coffer_runtime::timeout;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -169,7 +169,8 @@ impl Lane for Way {
         let is_for_entries = self.kind == Some(LaneKind::Entries);
         // What comes behind an answer that was held was on its way with it.
         let was_held = Arc::new(AtomicBool::new(false));
-        let answers = target.append(requests).then(move |answer| {
+        let (taken, coming) = async_channel::bounded(1);
+        let mut answers = Box::pin(target.append(coming).then(move |answer| {
             let (net, was_held) = (net.clone(), was_held.clone());
             async move {
                 if is_for_entries && net.pass(to, from).await {
@@ -180,6 +181,16 @@ impl Lane for Way {
                     false => Err(PeerError::NoAnswer("lost".to_owned())),
                 }
             }
+        }));
+        let take = requests.for_each(move |request| {
+            let taken = taken.clone();
+            async move { drop(taken.send(request).await) }
+        });
+        // Requests are taken by whoever polls the answers.
+        let mut take = Box::pin(take.fuse());
+        let answers = stream::poll_fn(move |cx| {
+            let _ = take.poll_unpin(cx);
+            answers.poll_next_unpin(cx)
         });
         let rest = stream::once(async move { lost.load(Ordering::SeqCst) })
             .filter(|lost| std::future::ready(*lost))

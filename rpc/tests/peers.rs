@@ -12,8 +12,8 @@ use coffer_runtime::block_on;
 use coffer_runtime::net::{Address, Listener};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -392,6 +392,50 @@ fn connections_that_say_nothing_are_few_and_keep_nobody_out() {
     eventually("all of them have had their time", || silent.iter().all(is_closed));
     network.shutdown();
     members.values().for_each(Member::stop);
+}
+
+/// What a member of another cluster says first.
+fn foreign_hello() -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Bytes::from(listener.local_addr().unwrap().to_string());
+    let network = PeerNetwork::start(config(Identity { cluster: CLUSTER + 1, ..identity(2) })).unwrap();
+    let mut hello = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(ask_for_vote(&network, &address).is_err()));
+        let (mut stream, _) = listener.accept().unwrap();
+        // Until it gives up: nobody answers.
+        stream.read_to_end(&mut hello).unwrap();
+        drop(listener);
+    });
+    network.shutdown();
+    hello
+}
+
+#[test]
+fn connections_that_were_refused_count_like_those_that_say_nothing() {
+    let hello = foreign_hello();
+    let (listener, address) = listen();
+    let founding = Founding::With(BTreeMap::from([(1, address.clone())]));
+    let config = PeerConfig { connect_timeout: PATIENCE * 2, ..config(identity(1)) };
+    let member = Member::start_as(config, MemoryDisk::new(), Journal::default(), Some(listener), founding);
+    propose(&member.consensus, "x");
+    let address = String::from_utf8(address.to_vec()).unwrap();
+    let refused = (0..300).map(|_| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(&hello).unwrap();
+        assert_ne!(stream.read(&mut [0; 4096]).unwrap(), 0, "it is told why");
+        stream.set_nonblocking(true).unwrap();
+        stream
+    });
+    let refused: Vec<TcpStream> = refused.collect();
+    let is_open = |mut stream: &TcpStream| match stream.read(&mut [0; 4096]) {
+        Ok(bytes) => bytes > 0,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    };
+    eventually("those beyond the limit are closed", || {
+        refused.iter().filter(|it| is_open(it)).count() <= 256
+    });
+    member.stop();
 }
 
 #[test]

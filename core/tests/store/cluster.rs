@@ -365,6 +365,7 @@ fn an_answer_from_before_an_election_confirms_no_read() {
 
     let reader = cluster.at(old).clone();
     let read = std::thread::spawn(move || block_on(reader.read_barrier()));
+    // Raft has the read by then, and below has made news of the commit. Neither can be seen; too short a time asks less of it.
     std::thread::sleep(Duration::from_millis(200));
     // One answer tells the former leader that the entry is committed, which it is, and which it would tell the other one.
     cluster.net.release(others[0], old);

@@ -50,7 +50,7 @@ pub(super) struct Service {
     next: Cell<u64>,
     /// Connections that said hello, by their ids.
     served: RefCell<HashMap<u64, Known>>,
-    /// Connections that did not yet, the oldest first.
+    /// Connections that did not yet, or were refused, the oldest first.
     strangers: RefCell<BTreeMap<u64, Link>>,
 }
 
@@ -93,6 +93,18 @@ impl Service {
         for known in self.served.borrow().values() {
             known.link.fail(Fault::Closed);
         }
+    }
+
+    /// Counts a connection that is no member's. One too many ends the oldest.
+    fn count_stranger(&self, id: u64, link: Link) {
+        let mut strangers = self.strangers.borrow_mut();
+        if strangers.len() >= STRANGERS_MAX
+            && let Some((_, oldest)) = strangers.pop_first()
+        {
+            tracing::debug!("too many connections have not said hello: the oldest is closed");
+            oldest.fail(Fault::NoLogin);
+        }
+        strangers.insert(id, link);
     }
 
     /// Whether a hello may be answered with a capability, and by which version of the protocol.
@@ -192,15 +204,7 @@ impl Registered {
         let service = &thread.service;
         let id = service.next.get();
         service.next.set(id + 1);
-        let mut strangers = service.strangers.borrow_mut();
-        if strangers.len() >= STRANGERS_MAX
-            && let Some((_, oldest)) = strangers.pop_first()
-        {
-            tracing::debug!("too many connections have not said hello: the oldest is closed");
-            oldest.fail(Fault::NoLogin);
-        }
-        strangers.insert(id, link);
-        drop(strangers);
+        service.count_stranger(id, link);
         Self { thread, id, is_known: Cell::new(false) }
     }
 
@@ -209,7 +213,14 @@ impl Registered {
         self.thread.service.strangers.borrow_mut().remove(&self.id);
     }
 
+    /// It was refused, and is a stranger as before.
+    fn refused(&self, link: Link) {
+        self.thread.service.count_stranger(self.id, link);
+    }
+
     fn register(&self, known: Known) {
+        // Where it said hello twice at once, the other one may have been refused.
+        self.speaks();
         self.thread.service.served.borrow_mut().insert(self.id, known);
         self.is_known.set(true);
     }
@@ -257,6 +268,9 @@ impl peer_gate::Server for Gate {
             }
             Ok(_) => return Err(capnp::Error::failed("a connection says hello once".to_owned())),
             Err(refusal) => {
+                if !self.registered.is_known.get() {
+                    self.registered.refused(self.link.clone());
+                }
                 let from = hello.from.member;
                 tracing::warn!(member = format_args!("{from:x}"), %refusal, "a peer was refused");
                 refusal.put(answer.init_refused());
